@@ -1,0 +1,1 @@
+"""Ground floor: what the problem is. NumPy and SciPy only; no mesh, no rank, no time."""

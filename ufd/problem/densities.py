@@ -1,0 +1,264 @@
+"""Probability densities with respect to the surface measure, computed from their logarithm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ufd.exceptions import InputError
+from ufd.problem.manifolds import Sphere
+
+Array = NDArray[np.float64]
+
+
+class Density(Protocol):
+    """A positive density of total mass 1 on a sphere."""
+
+    @property
+    def manifold(self) -> Sphere:
+        """The sphere on which the density lives."""
+
+    def log_density(self, points: Array) -> Array:
+        """Logarithm of the density at (n, ambient_dim) points on the sphere; shape (n,)."""
+
+    def describe(self) -> dict[str, Any] | None:
+        """The table of a case file that builds this density; None for a callable."""
+
+
+def density_at(density: Density, points: ArrayLike) -> Array:
+    """Evaluate a density at (n, ambient_dim) points; shape (n,)."""
+    return np.exp(density.log_density(density.manifold.points(points)))
+
+
+def _number(owner: str, name: str, value: Any, minimum: float = -math.inf) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{owner}: {name} = {value!r} is not a number") from None
+    if not math.isfinite(number) or number < minimum:
+        bound = "" if minimum == -math.inf else f" and at least {minimum:g}"
+        raise InputError(f"{owner}: {name} = {value!r} must be finite{bound}")
+    return number
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """The uniform density on a sphere."""
+
+    manifold: Sphere
+
+    def log_density(self, points: Array) -> Array:
+        """See `Density`."""
+        return np.full(len(points), -self.manifold.log_area)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Density`."""
+        return {"kind": "uniform"}
+
+
+@dataclass(frozen=True, eq=False)
+class VonMisesFisher:
+    """The von Mises-Fisher density, proportional to exp(kappa mean.x).
+
+    Args:
+        mean: Direction of concentration, (ambient_dim,); normalised.
+        kappa: Concentration, at least 0.
+
+    Raises:
+        InputError: If the direction is zero or not finite, or kappa is negative or not finite.
+    """
+
+    mean: ArrayLike
+    kappa: float
+    manifold: Sphere = field(init=False)
+    _log_constant: float = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            mean = np.asarray(self.mean, dtype=float)
+        except (TypeError, ValueError):
+            raise InputError(f"VonMisesFisher: mean = {self.mean!r} is not a vector") from None
+        length = np.linalg.norm(mean)
+        if mean.ndim != 1 or mean.size < 2 or not np.isfinite(length) or length == 0:
+            raise InputError(
+                f"VonMisesFisher: mean = {self.mean!r} must be a finite, non-zero vector"
+            )
+        kappa = _number("VonMisesFisher", "kappa", self.kappa, 0.0)
+        object.__setattr__(self, "mean", mean / length)
+        object.__setattr__(self, "kappa", kappa)
+        object.__setattr__(self, "manifold", Sphere(mean.size - 1))
+        object.__setattr__(self, "_log_constant", self._normaliser(kappa))
+
+    def _normaliser(self, kappa: float) -> float:
+        """log c of c exp(kappa (mean.x - 1)): no overflow for any kappa."""
+        from scipy.special import ive
+
+        order = self.manifold.ambient_dim / 2 - 1
+        bessel = float(ive(order, kappa)) if kappa > 1e-6 else 0.0
+        if bessel == 0.0:  # small kappa: I_order(kappa) = (kappa/2)^order / Gamma(order + 1) ...
+            return -self.manifold.log_area + kappa - kappa**2 / (2 * self.manifold.ambient_dim)
+        return order * math.log(kappa) - (order + 1) * math.log(2 * math.pi) - math.log(bessel)
+
+    def log_density(self, points: Array) -> Array:
+        """See `Density`."""
+        return self._log_constant + self.kappa * (points @ np.asarray(self.mean) - 1)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Density`."""
+        return {
+            "kind": "von_mises_fisher",
+            "mean": np.asarray(self.mean).tolist(),
+            "kappa": self.kappa,
+        }
+
+
+@dataclass(frozen=True)
+class AngularCauchy:
+    """The wrapped Cauchy density on the circle, ∝ 1/(1 + gamma sin²((x - centre)/2)).
+
+    Its normaliser is sqrt(1 + gamma)/(2 pi) (derived in docs/theory.md).
+
+    Args:
+        gamma: Concentration, at least 0; sup/inf of the density is 1 + gamma.
+        centre: Angle of the mode, in radians from the first ambient axis.
+    """
+
+    gamma: float
+    centre: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gamma", _number("AngularCauchy", "gamma", self.gamma, 0.0))
+        object.__setattr__(self, "centre", _number("AngularCauchy", "centre", self.centre))
+
+    @property
+    def manifold(self) -> Sphere:
+        """The circle."""
+        return Sphere(1)
+
+    def log_density(self, points: Array) -> Array:
+        """See `Density`."""
+        cosine = points @ np.array([math.cos(self.centre), math.sin(self.centre)])
+        constant = 0.5 * math.log1p(self.gamma) - math.log(2 * math.pi)
+        return constant - np.log1p(self.gamma * (1 - cosine) / 2)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Density`."""
+        return {"kind": "angular_cauchy", "gamma": self.gamma, "centre": self.centre}
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """A convex combination of densities on one sphere.
+
+    Args:
+        components: The densities.
+        weights: Positive weights, one per component, of sum 1.
+
+    Raises:
+        InputError: If the weights are not positive, do not sum to 1 within 1e-12, or the
+            components live on different spheres.
+    """
+
+    components: Sequence[Density]
+    weights: Sequence[float]
+
+    def __post_init__(self) -> None:
+        components = tuple(self.components)
+        weights = tuple(_number("Mixture", "weights", w) for w in self.weights)
+        if not components or len(components) != len(weights):
+            raise InputError(
+                f"Mixture: {len(components)} components and {len(weights)} weights; "
+                "give one weight for each component"
+            )
+        if min(weights) <= 0:
+            raise InputError(f"Mixture: weights = {list(weights)} must all be positive")
+        if abs(math.fsum(weights) - 1) > 1e-12:
+            raise InputError(
+                f"Mixture: weights = {list(weights)} sum to {math.fsum(weights):.15g}, not 1"
+            )
+        if len({c.manifold for c in components}) != 1:
+            dims = [c.manifold.dim for c in components]
+            raise InputError(f"Mixture: components live on spheres of dimensions {dims}")
+        object.__setattr__(self, "components", components)
+        object.__setattr__(self, "weights", weights)
+
+    @property
+    def manifold(self) -> Sphere:
+        """The sphere of the components."""
+        return self.components[0].manifold
+
+    def log_density(self, points: Array) -> Array:
+        """See `Density`."""
+        terms = [
+            math.log(w) + c.log_density(points)
+            for w, c in zip(self.weights, self.components, strict=True)
+        ]
+        return np.logaddexp.reduce(terms, axis=0)
+
+    def describe(self) -> dict[str, Any] | None:
+        """See `Density`."""
+        tables = [c.describe() for c in self.components]
+        if None in tables:
+            return None
+        return {"kind": "mixture", "weights": list(self.weights), "components": tables}
+
+
+@dataclass(frozen=True, eq=False)
+class CallableDensity:
+    """A density from a positive function; build it with `density`."""
+
+    manifold: Sphere
+    function: Callable[[Array], ArrayLike]
+    log_constant: float
+
+    def log_density(self, points: Array) -> Array:
+        """See `Density`."""
+        return np.log(_positive(self.function, points)) - self.log_constant
+
+    def describe(self) -> None:
+        """A function cannot be written to a case file."""
+        return None
+
+
+def _positive(function: Callable[[Array], ArrayLike], points: Array) -> Array:
+    values = np.asarray(function(points), dtype=float)
+    if values.shape != (len(points),):
+        raise InputError(
+            f"density: the function returned shape {values.shape} for {len(points)} points; "
+            f"({len(points)},) needed"
+        )
+    bad = ~(np.isfinite(values) & (values > 0))
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise InputError(
+            f"density: value {values[first]!r} at {np.round(points[first], 6).tolist()}; "
+            "densities must be positive and finite everywhere"
+        )
+    return values
+
+
+def density(manifold: Sphere, function: Callable[[Array], ArrayLike]) -> CallableDensity:
+    """Build a density from a positive function on (n, ambient_dim) points, and normalise it.
+
+    The integral is refined until two product rules agree to 1e-12.
+
+    Raises:
+        InputError: If a value is not positive and finite, or the integral does not settle.
+    """
+    previous = math.nan
+    order = 32
+    while order**manifold.dim <= 4_000_000:
+        x, weights = manifold.quadrature(order)
+        integral = float(weights @ _positive(function, x))
+        if abs(integral - previous) <= 1e-12 * integral:
+            return CallableDensity(manifold, function, math.log(integral))
+        previous, order = integral, 2 * order
+    raise InputError(
+        "density: the integral of the function does not settle to 1e-12; "
+        "give a smoother function, or a Mixture of closed forms"
+    )

@@ -1,0 +1,48 @@
+"""The frozen problem: weighted ultra-fast diffusion towards a teacher density."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ufd.exceptions import InputError
+from ufd.problem.densities import Density
+from ufd.problem.divergences import PowerDivergence
+from ufd.problem.manifolds import Sphere
+
+Source = Callable[[float, NDArray[np.float64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class UltraFastDiffusion:
+    """nu d_t w = div(nu grad phi(w)) + nu source, w = mu/nu, w(0) = initial/teacher.
+
+    Args:
+        teacher: The density nu.
+        initial: The density mu_0, on the same sphere.
+        divergence: Gives phi (default p = 2, phi(w) = -1/w).
+        source: ``source(t, points)`` of shape (n,), for manufactured solutions.
+
+    Raises:
+        InputError: If the two densities live on different spheres.
+    """
+
+    teacher: Density
+    initial: Density
+    divergence: PowerDivergence = PowerDivergence(2.0)
+    source: Source | None = None
+
+    def __post_init__(self) -> None:
+        if self.teacher.manifold != self.initial.manifold:
+            raise InputError(
+                f"UltraFastDiffusion: the teacher lives on {self.teacher.manifold} and the "
+                f"initial density on {self.initial.manifold}; give both on one sphere"
+            )
+
+    @property
+    def manifold(self) -> Sphere:
+        """The sphere of feature directions."""
+        return self.teacher.manifold
