@@ -1,0 +1,54 @@
+"""Step-size controllers: they accept or reject what a stepper reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ufd.exceptions import InputError
+
+
+@dataclass
+class ErrorControl:
+    """Proportional-integral control of the relative error per step.
+
+    Args:
+        rtol: Bound of the estimate (relative L1(mu) error of one step for the diffusion).
+    """
+
+    rtol: float
+    safety: float = 0.85
+    _previous: float = field(default=1.0, repr=False)
+    estimates: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rtol < 1:
+            raise InputError(f"rtol = {self.rtol!r} must lie between 0 and 1")
+
+    def judge(self, error: float | None, order: int) -> tuple[bool, float]:
+        """Return whether to accept, and the factor for the next step."""
+        scaled = max((error or 0.0) / self.rtol, 1e-8)
+        if scaled > 1:
+            return False, max(0.2, self.safety * scaled ** (-1 / order))
+        factor = self.safety * scaled ** (-0.7 / order) * self._previous ** (0.4 / order)
+        self._previous = scaled
+        return True, min(5.0, max(0.2, factor))
+
+
+@dataclass(frozen=True)
+class FixedStep:
+    """Every step has the size ``dt`` (shorter only to land on requested times).
+
+    Args:
+        dt: Step size, positive.
+    """
+
+    dt: float
+    estimates: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.dt < float("inf"):
+            raise InputError(f"dt = {self.dt!r} must be positive and finite")
+
+    def judge(self, error: float | None, order: int) -> tuple[bool, float]:
+        """See `ErrorControl.judge`."""
+        return True, 1.0

@@ -1,0 +1,171 @@
+"""The only time loop: it moves a system, lands on requested times and calls observers."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ufd.evolution.control import ErrorControl, FixedStep
+from ufd.evolution.steppers import SDIRK, ImplicitSystem
+from ufd.exceptions import InputError
+
+Array = NDArray[np.float64]
+
+
+class StopReason(enum.Enum):
+    """Why a run ended; the value is a sentence for a person."""
+
+    RUNNING = "The run has not reached its end."
+    FINISHED = "The end time was reached."
+    STEP_TOO_SMALL = "The step size fell below its bound: the last failure is in the statistics."
+    TOO_MANY_STEPS = "The largest number of steps was reached before the end time."
+
+
+class Observer(Protocol):
+    """What looks at a run; called on every rank."""
+
+    def __call__(self, t: float, values: Array, landed: bool) -> None:
+        """See a view of the state after an accepted step; ``landed`` on a requested time."""
+
+
+@dataclass
+class Statistics:
+    """Counters of a run."""
+
+    steps: int = 0
+    rejected: int = 0
+    failed_solves: int = 0
+    newton: int = 0
+    krylov: int = 0
+    largest_mass_defect: float = 0.0
+    last_failure: str = ""
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict:
+        """The counters by name."""
+        return asdict(self)
+
+
+def requested_times(times: Sequence[float], start: float) -> list[float]:
+    """Check and return the times to land on.
+
+    Raises:
+        InputError: If they are empty, not finite, not increasing, or before ``start``.
+    """
+    landing = [float(t) for t in times]
+    if not landing or not np.all(np.isfinite(landing)):
+        raise InputError(f"times = {landing!r} must be finite and not empty")
+    if any(b <= a for a, b in zip(landing, landing[1:], strict=False)) or landing[0] < start:
+        raise InputError(f"times = {landing!r} must increase and start at {start:g} or later")
+    return landing
+
+
+class Evolution:
+    """A state on its way through time.
+
+    Args:
+        system: Solves implicit stages.
+        stepper: One-step method.
+        control: Accepts or rejects steps.
+        values: Initial state, (n,) on this rank.
+        dt: First step size.
+        observers: Called after the start and after every accepted step.
+        max_steps: Bound on accepted plus rejected steps.
+    """
+
+    def __init__(
+        self,
+        system: ImplicitSystem,
+        stepper: SDIRK,
+        control: ErrorControl | FixedStep,
+        values: Array,
+        dt: float,
+        observers: Sequence[Observer] = (),
+        max_steps: int = 1_000_000,
+    ) -> None:
+        self.system, self.stepper, self.control = system, stepper, control
+        self.t, self.values, self.dt = 0.0, values, dt
+        self.observers, self.max_steps = list(observers), max_steps
+        self.status, self.statistics = StopReason.RUNNING, Statistics()
+        self._slopes: list[tuple[float, Array]] = []
+        self._started = False
+
+    def _observe(self, landed: bool) -> None:
+        view = self.values.view()
+        view.flags.writeable = False
+        for observer in self.observers:
+            observer(self.t, view, landed)
+
+    def start(self) -> None:
+        """Show the initial state to the observers, once."""
+        if not self._started:
+            self._started = True
+            self._observe(landed=True)
+
+    def step(self, until: float | None = None) -> bool:
+        """Take one accepted step, not past ``until``; False when the run cannot go on."""
+        self.start()
+        begin = time.perf_counter()
+        stats = self.statistics
+        while True:
+            if stats.steps + stats.rejected + stats.failed_solves >= self.max_steps:
+                self.status = StopReason.TOO_MANY_STEPS
+                return False
+            remaining = np.inf if until is None else until - self.t
+            landed = self.dt >= remaining * (1 - 1e-12)
+            dt = self.dt if not landed else remaining
+            if not landed and self.control.estimates and 2 * dt > remaining:
+                dt = remaining / 2  # two equal steps rather than a sliver at the end
+            report = self.stepper.step(
+                self.system, self.t, self.values, dt, self._slopes, estimate=self.control.estimates
+            )
+            stats.newton += report.newton
+            stats.krylov += report.krylov
+            if report.failure:
+                stats.failed_solves += 1
+                stats.last_failure = report.failure
+                accept, factor = False, 0.25
+                self._slopes = []
+            else:
+                accept, factor = self.control.judge(report.error, self.stepper.order)
+                stats.rejected += not accept
+            if accept:
+                break
+            self.dt = dt * factor
+            if self.dt <= 1e-14 * max(self.t, 1e-6):
+                self.status = StopReason.STEP_TOO_SMALL
+                return False
+        if self.control.estimates:
+            # A step cut short to land says little about the next one: keep the longer.
+            self.dt = max(dt * factor, self.dt) if landed and factor > 1 else dt * factor
+        elif isinstance(self.control, FixedStep):
+            self.dt = self.control.dt
+        self.t = float(until) if landed and until is not None else self.t + dt
+        self.values, self._slopes = report.values, report.slopes
+        stats.steps += 1
+        stats.largest_mass_defect = max(stats.largest_mass_defect, report.mass_defect)
+        stats.seconds += time.perf_counter() - begin
+        self._observe(landed)
+        return True
+
+    def advance(self, to: float) -> bool:
+        """Step until exactly t = ``to``; False when the run cannot go on."""
+        self.start()
+        while self.t < to:
+            if not self.step(to):
+                return False
+        return True
+
+    def iterate(self, times: Sequence[float]) -> Iterator[float]:
+        """Advance to each of ``times`` in turn and yield it; the status tells how it ended."""
+        for target in requested_times(times, self.t):
+            if not self.advance(target):
+                return
+            yield self.t
+        self.status = StopReason.FINISHED
