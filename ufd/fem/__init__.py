@@ -1,0 +1,1 @@
+"""The density room: finite elements on the sphere of feature directions (DOLFINx, PETSc, SLEPc)."""
