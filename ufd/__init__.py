@@ -1,0 +1,82 @@
+"""ufd: weighted ultra-fast diffusion, the two-timescale limit of feature learning.
+
+The names below load on first use: ``import ufd`` itself imports neither DOLFINx nor PyVista.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Sphere": "problem.manifolds",
+    "Uniform": "problem.densities",
+    "VonMisesFisher": "problem.densities",
+    "AngularCauchy": "problem.densities",
+    "Mixture": "problem.densities",
+    "density": "problem.densities",
+    "PowerDivergence": "problem.divergences",
+    "UltraFastDiffusion": "problem.diffusion",
+    "Measure": "problem.measures",
+    "BackwardEuler": "evolution.steppers",
+    "SDIRK2": "evolution.steppers",
+    "SDIRK3": "evolution.steppers",
+    "SDIRK4": "evolution.steppers",
+    "StopReason": "evolution.evolve",
+    "DiffusionSolver": "fem.diffusion",
+    "spectral_gap": "fem.spectrum",
+    "solve": "solve",
+    "load": "solve",
+    "fit_rate": "analysis.rates",
+    "abort_on_error": "parallel",
+    "UfdError": "exceptions",
+    "InputError": "exceptions",
+    "StorageError": "exceptions",
+    "SolverError": "exceptions",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'ufd' has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_PUBLIC[name]}")
+    value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if TYPE_CHECKING:
+    from ufd.analysis.rates import fit_rate as fit_rate
+    from ufd.evolution.evolve import StopReason as StopReason
+    from ufd.evolution.steppers import SDIRK2 as SDIRK2
+    from ufd.evolution.steppers import SDIRK3 as SDIRK3
+    from ufd.evolution.steppers import SDIRK4 as SDIRK4
+    from ufd.evolution.steppers import BackwardEuler as BackwardEuler
+    from ufd.exceptions import InputError as InputError
+    from ufd.exceptions import SolverError as SolverError
+    from ufd.exceptions import StorageError as StorageError
+    from ufd.exceptions import UfdError as UfdError
+    from ufd.fem.diffusion import DiffusionSolver as DiffusionSolver
+    from ufd.fem.spectrum import spectral_gap as spectral_gap
+    from ufd.parallel import abort_on_error as abort_on_error
+    from ufd.problem.densities import AngularCauchy as AngularCauchy
+    from ufd.problem.densities import Mixture as Mixture
+    from ufd.problem.densities import Uniform as Uniform
+    from ufd.problem.densities import VonMisesFisher as VonMisesFisher
+    from ufd.problem.densities import density as density
+    from ufd.problem.diffusion import UltraFastDiffusion as UltraFastDiffusion
+    from ufd.problem.divergences import PowerDivergence as PowerDivergence
+    from ufd.problem.manifolds import Sphere as Sphere
+    from ufd.problem.measures import Measure as Measure
+    from ufd.solve import load as load
+    from ufd.solve import solve as solve

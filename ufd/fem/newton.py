@@ -56,6 +56,10 @@ class StageSolver:
         self.space.K.mult(self._x, self._y)
         return self._y.array.copy()
 
+    def slope(self, w: Array) -> Array:
+        """dw/dt = -K phi(w)/D, explicitly; for the size of a first step only."""
+        return self._apply(self.divergence.unknown(w)) / self.space.D
+
     def _floor(self, s: Array, tau: float, scale: Array) -> float:
         """Round-off of the residual relative to ``scale``."""
         if self._absolute_K is None:

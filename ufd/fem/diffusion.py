@@ -1,0 +1,211 @@
+"""The ultra-fast diffusion as a semi-discrete system, and the solver class that scripts drive.
+
+nu d_t w = div(nu grad phi(w)) (arXiv 2504.18208 for p = 2) becomes D dw/dt = -K phi(w).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mpi4py import MPI
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ufd.evolution.control import ErrorControl, FixedStep
+from ufd.evolution.evolve import Evolution, Observer, StopReason
+from ufd.evolution.steppers import SDIRK, SDIRK4, Stage
+from ufd.exceptions import InputError
+from ufd.fem.discretization import Discretization
+from ufd.fem.linear import ShiftedSolver
+from ufd.fem.meshes import SurfaceMesh, sphere_mesh
+from ufd.fem.newton import StageSolver
+from ufd.fem.state import State
+from ufd.parallel import agree, largest, smallest, total
+from ufd.problem.diffusion import UltraFastDiffusion
+
+Array = NDArray[np.float64]
+CONTRAST_LIMIT = 1e30
+DEFAULT_DEGREE = {1: 8, 2: 6}
+
+
+class DiffusionSystem:
+    """Stages, norm and functionals of one problem on one mesh."""
+
+    def __init__(
+        self,
+        problem: UltraFastDiffusion,
+        space: Discretization,
+        newton_tol: float,
+        linear: str | None,
+    ) -> None:
+        self.problem, self.space = problem, space
+        self.linear = ShiftedSolver(space.K, space.D, linear)
+        self._stages = StageSolver(space, problem.divergence, self.linear, newton_tol)
+
+    def initial_ratio(self, contrast: float) -> Array:
+        """w(0) at the owned nodes, scaled to discrete mass 1.
+
+        Raises:
+            InputError: If sup w(0)/inf w(0) exceeds ``contrast``.
+        """
+        space = self.space
+        log_mu = agree(space.comm, lambda: self.problem.initial.log_density(space.nodes))
+        log_w = log_mu - space.log_nu
+        top = largest(space.comm, float(log_w.max(initial=-np.inf)))
+        spread = top - smallest(space.comm, float(log_w.min(initial=np.inf)))
+        if not spread <= np.log(contrast):
+            raise InputError(
+                f"initial: the contrast sup(w0)/inf(w0) = 1e{spread / np.log(10):.0f} exceeds "
+                f"{contrast:.0e}; mix some of the teacher into the initial density"
+            )
+        w = np.exp(log_w - top)
+        return w / space.integrate(w)
+
+    def stage(self, r: Array, tau: float, t: float, guess: Array) -> Stage:
+        """Solve W + tau K phi(W)/D = r + tau source(t)."""
+        if self.problem.source is not None:
+            r = r + tau * self.problem.source(t, self.space.nodes)
+        return self._stages.solve(r, tau, guess)
+
+    def norm(self, error: Array, values: Array) -> float:
+        """Relative L1(mu) size of an error in w."""
+        D = self.space.D
+        both = np.array([D @ np.abs(error), D @ np.abs(values)])
+        error_sum, size = total(self.space.comm, both)
+        return float(error_sum / size)
+
+    def functionals(self, w: Array) -> dict[str, float]:
+        """The conserved and decaying quantities of THEORY: see `ufd.solve` for their names."""
+        h = w - 1
+        with np.errstate(divide="ignore"):
+            reverse = h * h / w
+        columns = np.array([w, h * h, reverse, self.problem.divergence.integrand(w)])
+        mass, chi2, chi2_reverse, divergence = total(self.space.comm, columns @ self.space.D)
+        return {
+            "mass": float(mass),
+            "chi2": float(chi2),
+            "chi2_reverse": float(chi2_reverse),
+            "divergence": float(divergence),
+            "min_ratio": smallest(self.space.comm, float(w.min(initial=np.inf))),
+            "max_ratio": largest(self.space.comm, float(w.max(initial=-np.inf))),
+        }
+
+    def first_step(self, w: Array, order: int, rtol: float) -> float:
+        """A first step size from the initial slope; error control corrects it."""
+        rate = self.norm(self._stages.slope(w), w)
+        return float(np.clip(0.1 * rtol ** (1 / (order + 1)) / max(rate, 1e-3), 1e-10, 0.1))
+
+
+class DiffusionSolver:
+    """Steps one problem through time; every method is collective.
+
+    Args:
+        problem: What is solved.
+        cells: Arcs of the circle; icosphere level (degree 1) or cells per cube edge on the sphere.
+        degree: Polynomial degree, 1 to 8.
+        stepper: An implicit method, SDIRK4 by default. Degree 1 with `BackwardEuler` is the
+            certified pair: maximum principle, comparison, contraction.
+        rtol: Bound of the relative L1(mu) error of a step.
+        dt: Fixed step size instead of error control.
+        mesh: A `SurfaceMesh` to use instead of one built from ``cells`` and ``degree``.
+        comm: The ranks that share the work.
+        observers: Called after every accepted step with (t, values, landed).
+        newton_tol: Relative residual of a solved stage.
+        linear: "direct", "multigrid", or None for a choice by size.
+        contrast: Largest sup w0 / inf w0 that is accepted.
+
+    Raises:
+        InputError: If an argument is out of range; the message names it.
+    """
+
+    def __init__(
+        self,
+        problem: UltraFastDiffusion,
+        *,
+        cells: int | None = None,
+        degree: int | None = None,
+        stepper: SDIRK | None = None,
+        rtol: float = 1e-6,
+        dt: float | None = None,
+        mesh: SurfaceMesh | None = None,
+        comm: MPI.Comm = MPI.COMM_WORLD,
+        observers: Sequence[Observer] = (),
+        newton_tol: float = 1e-11,
+        linear: str | None = None,
+        contrast: float = CONTRAST_LIMIT,
+    ) -> None:
+        control = ErrorControl(rtol) if dt is None else FixedStep(dt)
+        dim = problem.manifold.dim
+        degree = DEFAULT_DEGREE.get(dim, 1) if degree is None else degree
+        surface = mesh or sphere_mesh(dim, cells, degree)
+        self.problem, self.comm = problem, comm
+        self.space = Discretization(surface, problem.teacher, comm)
+        self.system = DiffusionSystem(problem, self.space, newton_tol, linear)
+        self.stepper = stepper or SDIRK4()
+        w = self.system.initial_ratio(contrast)
+        first = self.system.first_step(w, self.stepper.order, rtol) if dt is None else dt
+        self.evolution = Evolution(self.system, self.stepper, control, w, first, observers)
+
+    @property
+    def t(self) -> float:
+        """Current time."""
+        return self.evolution.t
+
+    @property
+    def state(self) -> State:
+        """The current state (a view that later steps leave behind)."""
+        return State(self.t, self.evolution.values, self.space, self.problem.teacher)
+
+    @property
+    def status(self) -> StopReason:
+        """Why the run stopped, or that it is running."""
+        return self.evolution.status
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Counters: steps, rejected, Newton and Krylov iterations, seconds, dofs, ranks."""
+        return {
+            **self.evolution.statistics.as_dict(),
+            "dofs": self.space.size,
+            "ranks": self.comm.size,
+            "linear_solver": self.system.linear.method,
+            "linear_escalations": self.system.linear.escalations,
+            "teacher_quadrature_defect": self.space.defect,
+        }
+
+    def step(self) -> State:
+        """Take one accepted step."""
+        self.evolution.step()
+        return self.state
+
+    def advance(self, to: float) -> State:
+        """Step until exactly t = ``to``; look at ``status`` if it could not."""
+        self.evolution.advance(to)
+        return self.state
+
+    def iterate(self, times: Sequence[float]) -> Iterator[tuple[float, State]]:
+        """Yield (t, state) at each of ``times``, landed on exactly."""
+        for t in self.evolution.iterate(times):
+            yield t, self.state
+
+    def ratio(self, points: ArrayLike) -> Array:
+        """w = mu/nu at points; see `State.ratio`."""
+        return self.state.ratio(points)
+
+    def density(self, points: ArrayLike) -> Array:
+        """mu at points; see `State.density`."""
+        return self.state.density(points)
+
+    def divergence(self) -> float:
+        """int f(dnu/dmu) dmu now."""
+        return self.functionals()["divergence"]
+
+    def mass(self) -> float:
+        """int w dnu now."""
+        return self.functionals()["mass"]
+
+    def functionals(self) -> dict[str, float]:
+        """All functionals now: mass, chi2, chi2_reverse, divergence, min_ratio, max_ratio."""
+        return self.system.functionals(self.evolution.values)

@@ -1,0 +1,62 @@
+"""A density at one time on one mesh: values between nodes, integrals, a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ufd.fem.discretization import Discretization
+from ufd.parallel import smallest, total
+from ufd.problem.densities import Density
+from ufd.problem.manifolds import Sphere
+from ufd.problem.measures import Measure
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """The ratio w = mu/nu at time t, known at the nodes. Its methods are collective.
+
+    Attributes:
+        t: Time.
+        values: w at the owned nodes, (n,).
+    """
+
+    t: float
+    values: Array
+    space: Discretization
+    teacher: Density
+
+    @property
+    def _sphere(self) -> Sphere:
+        return self.teacher.manifold
+
+    def ratio(self, points: ArrayLike) -> Array:
+        """w at (n, ambient_dim) points, the same on every rank; shape (n,).
+
+        Interpolated through log w, so that densities stay positive between nodes.
+        """
+        x = self._sphere.points(points)
+        if smallest(self.space.comm, float(self.values.min(initial=np.inf))) <= 0:
+            return self.space.interpolate(self.values, x)
+        return np.exp(self.space.interpolate(np.log(self.values), x))
+
+    def density(self, points: ArrayLike) -> Array:
+        """The density mu = w nu with respect to the surface measure; shape (n,)."""
+        x = self._sphere.points(points)
+        return self.ratio(x) * np.exp(self.teacher.log_density(x))
+
+    @property
+    def measure(self) -> Measure:
+        """mu as point masses at the nodes (collocation)."""
+        reduce: Callable = partial(total, self.space.comm)
+        return Measure(self.space.nodes, self.space.D * self.values, reduce)
+
+    def copy(self) -> State:
+        """A state that later steps do not change."""
+        return State(self.t, self.values.copy(), self.space, self.teacher)
