@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ufd.evolution.control import ErrorControl, FixedStep
+from ufd.evolution.schedules import landing_times
 from ufd.evolution.steppers import SDIRK, ImplicitSystem
-from ufd.exceptions import InputError
 
 Array = NDArray[np.float64]
 
@@ -50,20 +50,6 @@ class Statistics:
     def as_dict(self) -> dict:
         """The counters by name."""
         return asdict(self)
-
-
-def requested_times(times: Sequence[float], start: float) -> list[float]:
-    """Check and return the times to land on.
-
-    Raises:
-        InputError: If they are empty, not finite, not increasing, or before ``start``.
-    """
-    landing = [float(t) for t in times]
-    if not landing or not np.all(np.isfinite(landing)):
-        raise InputError(f"times = {landing!r} must be finite and not empty")
-    if any(b <= a for a, b in zip(landing, landing[1:], strict=False)) or landing[0] < start:
-        raise InputError(f"times = {landing!r} must increase and start at {start:g} or later")
-    return landing
 
 
 class Evolution:
@@ -164,7 +150,7 @@ class Evolution:
 
     def iterate(self, times: Sequence[float]) -> Iterator[float]:
         """Advance to each of ``times`` in turn and yield it; the status tells how it ended."""
-        for target in requested_times(times, self.t):
+        for target in landing_times(times, self.t):
             if not self.advance(target):
                 return
             yield self.t

@@ -6,6 +6,8 @@ nu d_t w = div(nu grad phi(w)) (arXiv 2504.18208 for p = 2) becomes D dw/dt = -K
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from mpi4py import MPI
@@ -18,8 +20,9 @@ from ufd.evolution.evolve import Evolution, Observer, StopReason
 from ufd.evolution.steppers import SDIRK, SDIRK4, Stage
 from ufd.exceptions import InputError
 from ufd.fem.discretization import Discretization
+from ufd.fem.fields import FieldHistory
 from ufd.fem.linear import ShiftedSolver
-from ufd.fem.meshes import SurfaceMesh, sphere_mesh
+from ufd.fem.meshes import SurfaceMesh, default_degree, sphere_mesh
 from ufd.fem.newton import StageSolver
 from ufd.fem.state import State
 from ufd.parallel import agree, largest, smallest, total
@@ -27,7 +30,8 @@ from ufd.problem.diffusion import UltraFastDiffusion
 
 Array = NDArray[np.float64]
 CONTRAST_LIMIT = 1e30
-DEFAULT_DEGREE = {1: 8, 2: 6}
+# Errors count relative to min(|w|, _DECAY |w - 1|) in L1(nu), down to _DECAY_FLOOR |w|.
+_DECAY, _DECAY_FLOOR = 100.0, 1e-5
 
 
 class DiffusionSystem:
@@ -70,11 +74,15 @@ class DiffusionSystem:
         return self._stages.solve(r, tau, guess)
 
     def norm(self, error: Array, values: Array) -> float:
-        """Relative L1(mu) size of an error in w."""
+        """Relative L1(mu) size of an error in w; near equilibrium relative to |w - 1|.
+
+        Without the second part steps grow as w tends to 1, and the decay itself, whose rate is
+        what a run is for, would be resolved no better than the whole density is.
+        """
         D = self.space.D
-        both = np.array([D @ np.abs(error), D @ np.abs(values)])
-        error_sum, size = total(self.space.comm, both)
-        return float(error_sum / size)
+        sums = np.array([D @ np.abs(error), D @ np.abs(values), D @ np.abs(values - 1)])
+        absolute, size, distance = total(self.space.comm, sums)
+        return float(absolute / min(size, max(_DECAY * distance, _DECAY_FLOOR * size)))
 
     def functionals(self, w: Array) -> dict[str, float]:
         """The conserved and decaying quantities of THEORY: see `ufd.solve` for their names."""
@@ -112,7 +120,8 @@ class DiffusionSolver:
         mesh: A `SurfaceMesh` to use instead of one built from ``cells`` and ``degree``.
         comm: The ranks that share the work.
         observers: Called after every accepted step with (t, values, landed).
-        newton_tol: Relative residual of a solved stage.
+        newton_tol: Relative residual of a solved stage; by default a thousandth of ``rtol``
+            within 1e-13 and 1e-11.
         linear: "direct", "multigrid", or None for a choice by size.
         contrast: Largest sup w0 / inf w0 that is accepted.
 
@@ -132,14 +141,16 @@ class DiffusionSolver:
         mesh: SurfaceMesh | None = None,
         comm: MPI.Comm = MPI.COMM_WORLD,
         observers: Sequence[Observer] = (),
-        newton_tol: float = 1e-11,
+        newton_tol: float | None = None,
         linear: str | None = None,
         contrast: float = CONTRAST_LIMIT,
     ) -> None:
         control = ErrorControl(rtol) if dt is None else FixedStep(dt)
         dim = problem.manifold.dim
-        degree = DEFAULT_DEGREE.get(dim, 1) if degree is None else degree
-        surface = mesh or sphere_mesh(dim, cells, degree)
+        surface = mesh or sphere_mesh(dim, cells, default_degree(dim) if degree is None else degree)
+        if newton_tol is None:
+            newton_tol = float(np.clip(1e-3 * rtol, 1e-13, 1e-11))
+        self._tolerances = {"rtol": rtol, "dt": dt, "newton_tol": newton_tol, "contrast": contrast}
         self.problem, self.comm = problem, comm
         self.space = Discretization(surface, problem.teacher, comm)
         self.system = DiffusionSystem(problem, self.space, newton_tol, linear)
@@ -172,7 +183,19 @@ class DiffusionSolver:
             "ranks": self.comm.size,
             "linear_solver": self.system.linear.method,
             "linear_escalations": self.system.linear.escalations,
-            "teacher_quadrature_defect": self.space.defect,
+            "teacher_quadrature_defect": float(self.space.defect),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Discretisation, stepper and tolerances as they were resolved."""
+        surface = self.space.surface
+        return {
+            "degree": surface.degree,
+            "cells": surface.subdivisions,
+            "cell_type": surface.cell_type,
+            "stepper": self.stepper.name,
+            **self._tolerances,
+            "linear": self.system.linear.method,
         }
 
     def step(self) -> State:
@@ -189,6 +212,16 @@ class DiffusionSolver:
         """Yield (t, state) at each of ``times``, landed on exactly."""
         for t in self.evolution.iterate(times):
             yield t, self.state
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the current state to ``path`` (.npz); `ufd.load` reads it on any rank count.
+
+        Raises:
+            StorageError: If the file cannot be written.
+        """
+        history = FieldHistory(self.problem, self.space)
+        history(self.t, self.evolution.values, landed=True)
+        history.save(Path(path))
 
     def ratio(self, points: ArrayLike) -> Array:
         """w = mu/nu at points; see `State.ratio`."""

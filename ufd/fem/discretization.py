@@ -36,6 +36,7 @@ class Discretization:
         log_nu: Logarithm of the teacher at the owned nodes, scaled to discrete mass 1.
         D: Diagonal of the mass matrix, (n,); its sum over all ranks is 1.
         K: Weighted stiffness (PETSc matrix).
+        is_m_matrix: Whether no off-diagonal entry of K is positive (degree 1 only).
         defect: Discrete integral of the teacher minus 1, before scaling.
 
     Raises:
@@ -70,9 +71,9 @@ class Discretization:
         scale = total(comm, float(mass.array.sum()))
         self.defect = scale * np.exp(top) - 1
         self.D: Array = mass.array / scale
-        self._log_nu_with_ghosts = log_nu - top - np.log(scale)
-        self.log_nu = self._log_nu_with_ghosts[: self.owned]
+        self.log_nu = log_nu[: self.owned] - top - np.log(scale)
         self.K = self._stiffness(weight, scale, dx)
+        self.is_m_matrix = surface.degree == 1 and self._no_positive_edge()
 
     def _geometry_to_nodes(self, values: Array) -> Array:
         """Reorder from geometry nodes to degrees of freedom (owned, then ghosts)."""
@@ -80,6 +81,15 @@ class Discretization:
         result = np.empty_like(values)
         result[dofs.ravel()] = values[geometry.ravel()]
         return result
+
+    def to_geometry(self, values: Array) -> Array:
+        """Owned nodal values in the order of the owned geometry nodes; collective."""
+        function = fem.Function(self.space)
+        function.x.array[: self.owned] = values
+        function.x.scatter_forward()
+        result = np.empty(len(self.mesh.geometry.x))
+        result[self.mesh.geometry.dofmap.ravel()] = function.x.array[self.space.dofmap.list.ravel()]
+        return result[: self.mesh.geometry.index_map().size_local]
 
     @cached_property
     def input_index(self) -> NDArray[np.int64]:
@@ -109,27 +119,40 @@ class Discretization:
     def _weigh_edges(self, K: PETSc.Mat) -> None:
         """Multiply each off-diagonal entry by the Scharfetter-Gummel mean of nu on its edge."""
         pointer, columns, values = K.getValuesCSR()
-        rows = np.repeat(np.arange(self.owned), np.diff(pointer))
         first = self.index_map.local_range[0]
-        local = columns - first
-        outside = (local < 0) | (local >= self.owned)
-        ghosts = self.index_map.ghosts
-        order = np.argsort(ghosts)
-        if outside.any():
-            local[outside] = (
-                self.owned + order[np.searchsorted(ghosts, columns[outside], sorter=order)]
-            )
-        a, b = self._log_nu_with_ghosts[rows], self._log_nu_with_ghosts[local]
+        rows = np.repeat(np.arange(self.owned), np.diff(pointer))
+        # A row may reach nodes that are no ghosts here: other ranks added to it.
+        reached, place = np.unique(columns, return_inverse=True)
+        log_nu, share = K.createVecRight(), PETSc.Vec().createSeq(len(reached))
+        log_nu.array = self.log_nu
+        scatter = PETSc.Scatter().create(
+            log_nu, PETSc.IS().createGeneral(reached, comm=PETSc.COMM_SELF), share, None
+        )
+        scatter.scatter(log_nu, share)
+        a, b = self.log_nu[rows], share.array[place]
         half = np.maximum(np.abs(a - b) / 2, 1e-30)
         # 1 / int_0^1 exp(-log nu) along the edge = sqrt(nu_i nu_j) half / sinh(half), log form.
         log_mean = (a + b) / 2 + np.log(2 * half) - half - np.log(-np.expm1(-2 * half))
-        diagonal = rows == local
+        diagonal = rows + first == columns
         values = np.where(diagonal, 0.0, values * np.exp(log_mean))
         # ``bincount`` sums rows, so that each row of K sums to zero exactly in exact arithmetic.
         row_sums = np.bincount(rows, weights=values, minlength=self.owned)
         values[diagonal] = -row_sums[rows[diagonal]]
         K.setValuesCSR(pointer, columns, values)
         K.assemble()
+
+    def _no_positive_edge(self) -> bool:
+        pointer, columns, values = self.K.getValuesCSR()
+        rows = self.index_map.local_range[0] + np.repeat(np.arange(self.owned), np.diff(pointer))
+        return largest(self.comm, float(np.max(values[rows != columns], initial=0.0))) <= 0
+
+    def in_input_order(self, values: Array) -> Array:
+        """Owned nodal values of all ranks in the numbering of the built mesh; on rank 0 only."""
+        shares = self.comm.gather((self.input_index, values))
+        result = np.empty(self.size if self.comm.rank == 0 else 0)
+        for index, share in shares or ():
+            result[index] = share
+        return result
 
     def integrate(self, values: Array) -> float:
         """nu-integral of nodal values."""

@@ -36,6 +36,8 @@ class PointLocator:
         centres = np.einsum("n,cnd->cd", basis, self._corners)
         self._centre = centre
         self._tree = cKDTree(centres) if cells else None
+        reach = np.linalg.norm(self._corners - centres[:, None], axis=2).max(initial=0.0)
+        self._reach = 1.01 * reach
 
     def _pull_back(self, cells: NDArray, points: Array) -> tuple[Array, Array]:
         """Reference coordinates and whether each point lies in its candidate cell."""
@@ -54,7 +56,7 @@ class PointLocator:
             # A wild candidate must not leave the region where the map is invertible.
             size = np.abs(step[:, :dim]).max(axis=1, initial=0.0)
             step *= np.minimum(1, 0.7 / np.maximum(size, 1e-300))[:, None]
-            xi = np.clip(xi + step[:, :dim], -1.0, 2.0)
+            xi = np.clip(xi + step[:, :dim], -0.5, 1.5)
             rho += step[:, dim]
             if not len(points) or np.abs(step).max() < 1e-14:
                 break
@@ -69,12 +71,14 @@ class PointLocator:
         result = np.zeros(len(points))
         if self._tree is not None:
             count = min(12, self._tree.n)
-            _, candidates = self._tree.query(points, k=count)
+            distance, candidates = self._tree.query(points, k=count)
             candidates = candidates.reshape(len(points), count)
-            for column in candidates.T:
-                todo = np.flatnonzero(~found)
+            # No cell farther away contains the point, and the pull-back may be singular there.
+            near = distance.reshape(len(points), count) <= self._reach
+            for column, close in zip(candidates.T, near.T, strict=True):
+                todo = np.flatnonzero(~found & close)
                 if not len(todo):
-                    break
+                    continue
                 xi, inside = self._pull_back(column[todo], points[todo])
                 hit = todo[inside]
                 basis = self._element.tabulate(0, xi[inside])[0, :, :, 0]

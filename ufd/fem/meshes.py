@@ -26,12 +26,21 @@ MAX_DEGREE = 8
 
 @dataclass(frozen=True)
 class SurfaceMesh:
-    """A closed mesh as arrays: nodes (n, gdim), cells (m, nodes per cell), cell type, degree."""
+    """A closed mesh as arrays, the same on every rank.
+
+    Attributes:
+        points: Nodes, (n, gdim).
+        cells: Node numbers, (m, nodes per cell), in the order of the element.
+        cell_type: "interval", "triangle" or "quadrilateral".
+        degree: Polynomial degree of the geometry and of the functions.
+        subdivisions: The number that builds the mesh again; None for a mesh from a file.
+    """
 
     points: Array
     cells: NDArray[np.int64]
     cell_type: str
     degree: int
+    subdivisions: int | None = None
 
     @property
     def element(self):
@@ -65,13 +74,11 @@ def circle(cells: int, degree: int) -> SurfaceMesh:
     """The circle in ``cells`` equal arcs; the first starts at the first ambient axis."""
     reference = _reference_nodes("interval", degree)[:, 0]
     angle = 2 * np.pi * (np.arange(cells)[:, None] + reference) / cells
-    index = np.arange(cells)[:, None] * degree + np.rint(
-        np.argsort(np.argsort(reference))[None, :]
-    ).astype(np.int64)
+    index = np.arange(cells)[:, None] * degree + np.argsort(np.argsort(reference))
     index %= cells * degree
     points = np.empty((cells * degree, 2))
     points[index.ravel()] = np.column_stack([np.cos(angle.ravel()), np.sin(angle.ravel())])
-    return SurfaceMesh(points, index, "interval", degree)
+    return SurfaceMesh(points, index, "interval", degree, cells)
 
 
 def cubed_sphere(cells: int, degree: int) -> SurfaceMesh:
@@ -95,19 +102,17 @@ def cubed_sphere(cells: int, degree: int) -> SurfaceMesh:
         return_inverse=True,
     )
     points = nodes.reshape(-1, 3)[first_seen]
-    return SurfaceMesh(points, index.reshape(nodes.shape[:2]), "quadrilateral", degree)
+    return SurfaceMesh(points, index.reshape(nodes.shape[:2]), "quadrilateral", degree, cells)
 
 
 def icosphere(level: int) -> SurfaceMesh:
     """The icosahedron, each triangle split in four ``level`` times: 10 4^level + 2 nodes."""
-    golden = (1 + 5**0.5) / 2
-    points = np.array(
-        [[0, a, b * golden] for a in (-1, 1) for b in (-1, 1)], dtype=float
-    )
-    points = np.concatenate([np.roll(points, shift, axis=1) for shift in range(3)])
-    points /= np.linalg.norm(points, axis=1, keepdims=True)
     from scipy.spatial import ConvexHull
 
+    golden = (1 + 5**0.5) / 2
+    points = np.array([[0, a, b * golden] for a in (-1, 1) for b in (-1, 1)], dtype=float)
+    points = np.concatenate([np.roll(points, shift, axis=1) for shift in range(3)])
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
     cells = ConvexHull(points).simplices.astype(np.int64)
     corners = points[cells]
     outward = np.einsum("ij,ij->i", np.cross(corners[:, 0], corners[:, 1]), corners[:, 2]) > 0
@@ -123,10 +128,19 @@ def icosphere(level: int) -> SurfaceMesh:
         m0, m1, m2 = mids.T
         quads = [(a, m2, m1), (m2, b, m0), (m1, m0, c), (m0, m1, m2)]
         cells = np.concatenate([np.column_stack(q) for q in quads])
-    return SurfaceMesh(points, cells, "triangle", 1)
+    return SurfaceMesh(points, cells, "triangle", 1, level)
 
 
-DEFAULT_CELLS = {(1, False): 256, (1, True): 64, (2, False): 4, (2, True): 8}
+def default_degree(dim: int) -> int:
+    """The degree when none is asked for: high order, for smooth problems."""
+    return 8 if dim == 1 else 6
+
+
+def _default_cells(dim: int, degree: int) -> int:
+    """About 500 nodes on the circle, 6,000 on the sphere, 2,562 for degree 1 there."""
+    if dim == 1:
+        return max(4, round(512 / degree))
+    return 4 if degree == 1 else max(1, round(32 / degree))
 
 
 def sphere_mesh(dim: int, cells: int | None, degree: int) -> SurfaceMesh:
@@ -140,14 +154,15 @@ def sphere_mesh(dim: int, cells: int | None, degree: int) -> SurfaceMesh:
     if dim not in (1, 2):
         raise InputError(f"dim = {dim}: finite elements cover the circle (1) and the sphere (2)")
     if cells is None:
-        cells = DEFAULT_CELLS[dim, degree > 1]
-        if dim == 2 and degree > 1:
-            cells = max(1, round(32 / degree))
-    low, high = {(1, 1): (3, 10**7), (2, 1): (0, 11)}.get((dim, min(degree, 2)), (1, 4096))
-    if dim == 1 and degree > 1:
-        low, high = 3, 10**6
+        cells = _default_cells(dim, degree)
+    if dim == 1:
+        what, low, high = "number of cells", 3, 10**6
+    elif degree == 1:
+        what, low, high = "refinement level", 0, 11
+    else:
+        # One cell of degree 2 over a whole cube face folds at its corners.
+        what, low, high = "number of cells per cube edge", 1 + (degree == 2), 4096
     if isinstance(cells, bool) or not isinstance(cells, int) or not low <= cells <= high:
-        what = "refinement level" if (dim, degree) == (2, 1) else "number of cells"
         raise InputError(f"cells = {cells!r}: the {what} must be an integer from {low} to {high}")
     if dim == 1:
         return circle(cells, degree)

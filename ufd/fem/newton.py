@@ -42,7 +42,7 @@ class StageSolver:
     ) -> None:
         self.space, self.divergence, self.linear = space, divergence, linear
         self.tolerance = tolerance
-        self.monotone = space.surface.degree == 1
+        self.monotone = space.is_m_matrix
         self._x, self._y = space.K.createVecRight(), space.K.createVecRight()
         self._absolute_K = None
 

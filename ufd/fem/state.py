@@ -60,3 +60,15 @@ class State:
     def copy(self) -> State:
         """A state that later steps do not change."""
         return State(self.t, self.values.copy(), self.space, self.teacher)
+
+    def l1_distance(self, other: State) -> float:
+        """int |w - w_other| dnu, by the rule of this state's nodes; collective.
+
+        Args:
+            other: A state of the same problem, on any mesh.
+        """
+        comm = self.space.comm
+        shares = comm.allgather(self.space.nodes)
+        first = sum(len(share) for share in shares[: comm.rank])
+        there = other.ratio(np.concatenate(shares))[first : first + len(self.space.nodes)]
+        return float(total(comm, float(self.space.D @ np.abs(self.values - there))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,3 +47,16 @@ class UltraFastDiffusion:
     def manifold(self) -> Sphere:
         """The sphere of feature directions."""
         return self.teacher.manifold
+
+    def describe(self) -> dict[str, Any] | None:
+        """The ``[problem]`` table of a case file; None when a function is part of the problem."""
+        teacher, initial = self.teacher.describe(), self.initial.describe()
+        if teacher is None or initial is None or self.source is not None:
+            return None
+        return {
+            "manifold": "sphere",
+            "dim": self.manifold.dim,
+            "p": self.divergence.p,
+            "teacher": teacher,
+            "initial": initial,
+        }

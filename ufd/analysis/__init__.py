@@ -1,0 +1,1 @@
+"""Top floor: what was found, and how it compares with theory. Reads results only."""

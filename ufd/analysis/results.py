@@ -1,0 +1,177 @@
+"""What a verb returns: series over the steps, fields at the stored times, and how it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from mpi4py import MPI
+from numpy.typing import ArrayLike, NDArray
+
+from ufd.analysis.rates import ExcitedMode, RateFit, first_excited, fit_rate
+from ufd.evolution.evolve import StopReason
+from ufd.exceptions import InputError, StorageError
+from ufd.parallel import on_root
+from ufd.storage import read_arrays, read_json, write_arrays, write_json
+
+Array = NDArray[np.float64]
+RUN, SERIES, FIELDS = "run.json", "series.npz", "fields.npz"
+# Newton's tolerance bounds |w - 1| from below: smaller distances are not resolved.
+_ROUND_OFF = 1e-9
+
+
+class Fields(Protocol):
+    """States at stored times, whoever keeps them."""
+
+    @property
+    def times(self) -> list[float]:
+        """The stored times."""
+
+    def at(self, t: float) -> Any:
+        """The state at a stored time."""
+
+    def ratio(self, points: ArrayLike, t: float) -> Array:
+        """w = mu/nu at points."""
+
+    def density(self, points: ArrayLike, t: float) -> Array:
+        """mu at points."""
+
+    def save(self, path: Path) -> None:
+        """Write the states; collective."""
+
+    def write_vtkhdf(self, directory: Path) -> None:
+        """Write them for ParaView; collective."""
+
+
+@dataclass(eq=False)
+class Result:
+    """A finished or stopped run.
+
+    Attributes:
+        series: Arrays over the accepted steps: t, mass, chi2 = int (w-1)^2 dnu, chi2_reverse =
+            int (w-1)^2/w dnu, divergence = int f(1/w) dmu, min_ratio, max_ratio.
+        status: Why the run stopped.
+        stats: Steps, rejected steps, Newton and Krylov iterations, seconds, dofs.
+        times: The times at which fields are stored.
+        spectrum: "eigenvalues" (k,), "amplitudes" (n, k) at ``times``; None if not asked for.
+        errors: Estimated absolute errors at ``times`` by functional, and "density" (relative
+            L1(mu)); None if not asked for.
+        configuration: What was asked for, as a case file says it.
+        provenance: Versions, commit, machine.
+    """
+
+    series: dict[str, Array]
+    status: StopReason
+    stats: dict[str, Any]
+    times: list[float]
+    configuration: dict[str, Any]
+    provenance: dict[str, Any]
+    open_fields: Callable[[], Fields] = field(repr=False)
+    spectrum: dict[str, Array] | None = None
+    errors: dict[str, Array] | None = None
+
+    @cached_property
+    def fields(self) -> Fields:
+        """The stored states."""
+        return self.open_fields()
+
+    def at(self, t: float) -> Any:
+        """The state at a stored time, with ``.ratio``, ``.density`` and ``.measure``.
+
+        Raises:
+            InputError: If ``t`` was not stored; the message lists the times that were.
+        """
+        return self.fields.at(t)
+
+    def density(self, points: ArrayLike, t: float) -> Array:
+        """mu at (n, ambient_dim) points and a stored time; the same on every rank; (n,)."""
+        return self.fields.density(points, t)
+
+    def ratio(self, points: ArrayLike, t: float) -> Array:
+        """w = mu/nu at (n, ambient_dim) points and a stored time; (n,)."""
+        return self.fields.ratio(points, t)
+
+    def at_times(self, name: str) -> Array:
+        """A series at the stored times."""
+        index = [int(np.argmin(np.abs(self.series["t"] - t))) for t in self.times]
+        return self.series[name][index]
+
+    @property
+    def excited_mode(self) -> ExcitedMode | None:
+        """The lowest mode that the run contains; None without a spectrum."""
+        if self.spectrum is None:
+            return None
+        chi2 = self.at_times("chi2")
+        return first_excited(self.spectrum["eigenvalues"], self.spectrum["amplitudes"], chi2)
+
+    def fit_rate(self, name: str = "divergence") -> RateFit:
+        """Rate of a decaying series; its floor is the round-off of the solves.
+
+        Raises:
+            InputError: If no rate can be given; the message says why.
+        """
+        if name not in ("chi2", "chi2_reverse", "divergence"):
+            raise InputError(f"fit_rate: {name!r} is no decaying series")
+        return fit_rate(self.series["t"], self.series[name], floor=_ROUND_OFF**2)
+
+    def save(self, directory: str | PathLike, comm: MPI.Comm = MPI.COMM_WORLD) -> None:
+        """Write run.json, series.npz, fields.npz and VTKHDF fields into a directory; collective.
+
+        Raises:
+            StorageError: If a file cannot be written.
+        """
+        place = Path(directory)
+        on_root(comm, lambda: place.mkdir(parents=True, exist_ok=True))
+        self.fields.save(place / FIELDS)
+        self.fields.write_vtkhdf(place)
+        on_root(comm, lambda: self._save_summary(place))
+
+    def _save_summary(self, place: Path) -> None:
+        write_arrays(place / SERIES, **self.series)
+        summary = {
+            "status": self.status.name,
+            "reason": self.status.value,
+            "configuration": self.configuration,
+            "stats": self.stats,
+            "times": self.times,
+            "spectrum": _lists(self.spectrum),
+            "errors": _lists(self.errors),
+            "provenance": self.provenance,
+        }
+        write_json(place / RUN, summary)
+
+
+def _lists(table: Mapping[str, Array] | None) -> dict[str, Any] | None:
+    return None if table is None else {k: np.asarray(v).tolist() for k, v in table.items()}
+
+
+def _arrays(table: Mapping[str, Any] | None) -> dict[str, Array] | None:
+    return None if table is None else {k: np.asarray(v) for k, v in table.items()}
+
+
+def read_result(directory: Path, open_fields: Callable[[], Fields]) -> Result:
+    """Read the summary of a run; the fields are opened when first asked for.
+
+    Raises:
+        StorageError: If the directory holds no run, or a damaged one.
+    """
+    run = read_json(directory / RUN)
+    try:
+        return Result(
+            series=read_arrays(directory / SERIES),
+            status=StopReason[run["status"]],
+            stats=run["stats"],
+            times=run["times"],
+            configuration=run["configuration"],
+            provenance=run["provenance"],
+            open_fields=open_fields,
+            spectrum=_arrays(run["spectrum"]),
+            errors=_arrays(run["errors"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise StorageError(f"cannot read {directory / RUN}: {error} is missing or wrong") from None

@@ -1,0 +1,41 @@
+"""Schedules: which times a run lands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ufd.exceptions import InputError
+
+
+def landing_times(times: Sequence[float], start: float = 0.0) -> list[float]:
+    """Check and return the times to land on.
+
+    Raises:
+        InputError: If they are empty, not finite, not increasing, or before ``start``.
+    """
+    landing = [float(t) for t in times]
+    if not landing or not np.all(np.isfinite(landing)):
+        raise InputError(f"times = {landing!r} must be finite and not empty")
+    if any(b <= a for a, b in zip(landing, landing[1:], strict=False)) or landing[0] < start:
+        raise InputError(f"times = {landing!r} must increase and start at {start:g} or later")
+    return landing
+
+
+def doubling_times(end: float, count: int = 5) -> list[float]:
+    """The start, then ``count`` times that double up to ``end``: where a decay is seen best."""
+    return [0.0, *(end / 2**k for k in reversed(range(count)))]
+
+
+def merged(*schedules: Iterable[float], end: float) -> list[float]:
+    """One increasing schedule from several, with 0 and ``end``.
+
+    Raises:
+        InputError: If a time lies outside [0, end].
+    """
+    every = sorted({0.0, end, *(float(t) for schedule in schedules for t in schedule)})
+    if every[0] < 0 or every[-1] > end:
+        outside = every[0] if every[0] < 0 else every[-1]
+        raise InputError(f"times: {outside:g} lies outside [0, {end:g}]")
+    return every

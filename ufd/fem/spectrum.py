@@ -1,0 +1,130 @@
+"""The weighted Laplacian L h = -(1/nu) div(nu grad h): its spectral gap and first modes.
+
+The pencil (K, D) becomes D^-1/2 K D^-1/2 with the constant deflated; SLEPc finds the smallest
+eigenvalues by shift-and-invert.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mpi4py import MPI
+
+import numpy as np
+from numpy.typing import NDArray
+from petsc4py import PETSc
+from slepc4py import SLEPc
+
+from ufd.exceptions import InputError, SolverError
+from ufd.fem.discretization import Discretization
+from ufd.fem.meshes import default_degree, sphere_mesh
+from ufd.parallel import largest, total
+from ufd.problem.densities import Density
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """First modes of the weighted Laplacian, orthonormal in L2(nu).
+
+    Attributes:
+        eigenvalues: Ascending and positive, (count,), with multiplicity.
+        vectors: Nodal values on this rank, (count, n).
+    """
+
+    space: Discretization
+    eigenvalues: Array
+    vectors: Array
+
+    def amplitudes(self, values: Array) -> Array:
+        """L2(nu) projections of w - 1 on the modes, (count,); collective."""
+        return total(self.space.comm, self.vectors @ (self.space.D * (values - 1)))
+
+
+def laplacian_modes(space: Discretization, count: int) -> Modes:
+    """The first ``count`` modes above the constant; collective.
+
+    Raises:
+        InputError: If ``count`` is out of range.
+        SolverError: If SLEPc does not converge, or the gap is below what double precision
+            resolves on this mesh.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= space.size - 2:
+        raise InputError(f"count = {count!r} must be an integer from 1 to {space.size - 2}")
+    root = np.sqrt(space.D)
+    scale, constant = space.K.createVecRight(), space.K.createVecRight()
+    scale.array, constant.array = 1 / root, root
+    matrix = space.K.copy()
+    matrix.diagonalScale(scale, scale)
+    solver = SLEPc.EPS().create(space.comm)
+    solver.setOperators(matrix)
+    solver.setProblemType(SLEPc.EPS.ProblemType.HEP)
+    solver.setDeflationSpace([constant])
+    solver.setWhichEigenpairs(SLEPc.EPS.Which.TARGET_MAGNITUDE)
+    solver.setTarget(-1.0)
+    transform = solver.getST()
+    transform.setType("sinvert")
+    transform.setShift(-1.0)
+    direct = transform.getKSP()
+    direct.setType("preonly")
+    direct.getPC().setType("cholesky")
+    direct.getPC().setFactorSolverType("mumps")
+    # A few more than asked for: copies of a multiple eigenvalue converge late.
+    wanted = min(count + 4, space.size - 2)
+    solver.setDimensions(wanted, min(space.size - 1, max(2 * wanted + 8, 24)))
+    solver.setTolerances(1e-13, 2000)
+    solver.solve()
+    if solver.getConverged() < count:
+        raise SolverError(
+            f"spectral_gap: {solver.getConverged()} of {count} eigenvalues converged; refine the mesh"
+        )
+    pairs = []
+    vector = space.K.createVecRight()
+    for i in range(solver.getConverged()):
+        value = solver.getEigenpair(i, vector).real
+        pairs.append((value, vector.array / root))
+    pairs.sort(key=lambda pair: pair[0])
+    size = largest(space.comm, float(np.max(space.K.getDiagonal().array / space.D, initial=0.0)))
+    resolved = 1e3 * np.finfo(float).eps * 2 * size
+    if pairs[0][0] < resolved:
+        raise SolverError(
+            f"spectral_gap: the gap {pairs[0][0]:.1e} is below {resolved:.1e}, what double "
+            "precision resolves on this mesh; the density has nearly separate modes, so the flow "
+            "is metastable and no rate can be given"
+        )
+    values, vectors = zip(*pairs[:count], strict=True)
+    for v in (matrix, scale, constant, vector):
+        v.destroy()
+    solver.destroy()
+    return Modes(space, np.array(values), np.array(vectors))
+
+
+def spectral_gap(
+    teacher: Density,
+    *,
+    cells: int | None = None,
+    degree: int | None = None,
+    count: int = 1,
+    comm: MPI.Comm = MPI.COMM_WORLD,
+) -> Array:
+    """The first eigenvalues above 0 of -(1/nu) div(nu grad), ascending; collective.
+
+    Args:
+        teacher: The weight nu.
+        cells: See `DiffusionSolver`.
+        degree: See `DiffusionSolver`.
+        count: How many, with multiplicity.
+        comm: The ranks that share the work.
+
+    Returns:
+        (count,) eigenvalues; the first is the spectral gap, the rate at which w - 1 decays once
+        it is small, and half the rate of quadratic functionals.
+
+    Raises:
+        InputError: If an argument is out of range.
+        SolverError: If the gap is below round-off.
+    """
+    dim = teacher.manifold.dim
+    surface = sphere_mesh(dim, cells, default_degree(dim) if degree is None else degree)
+    return laplacian_modes(Discretization(surface, teacher, comm), count).eigenvalues
