@@ -227,9 +227,9 @@ def _one_line(error: ValidationError, case: type[BaseModel]) -> str:
     if kind == "missing":
         return f"{key}: missing, and it has no default"
     if kind == "union_tag_not_found":
-        return f'{key}.kind: missing; one of {", ".join(sorted(tags))}'
+        return f"{key}.kind: missing; one of {', '.join(sorted(tags))}"
     if kind == "union_tag_invalid":
-        return f'{key}.kind = {given.get("kind")!r}: must be one of {", ".join(sorted(tags))}'
+        return f"{key}.kind = {given.get('kind')!r}: must be one of {', '.join(sorted(tags))}"
     shown = "a table" if isinstance(given, Mapping) else repr(given)
     message = first["msg"].replace("Input should be", "must be")
     return f"{key} = {shown}: {message[0].lower()}{message[1:]}"

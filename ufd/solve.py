@@ -84,7 +84,9 @@ def solve(
     if estimate_error:
         surface = solver.space.surface
         if surface.subdivisions is None:
-            raise InputError("estimate_error: a mesh from a file cannot be refined; refine it there")
+            raise InputError(
+                "estimate_error: a mesh from a file cannot be refined; refine it there"
+            )
         options |= {"rtol": rtol / 10, "dt": None if dt is None else dt / 2}
         finer = surface.subdivisions + 1
         if surface.cell_type != "triangle":

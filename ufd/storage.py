@@ -33,8 +33,7 @@ def new_directory(path: str | os.PathLike) -> Path:
         raise StorageError(f"output: {directory} is not writable")
     if taken is not None:
         raise StorageError(
-            f"output: {directory} is not empty (it holds {taken.name}); "
-            "name a new one or remove it"
+            f"output: {directory} is not empty (it holds {taken.name}); name a new one or remove it"
         )
     return directory
 

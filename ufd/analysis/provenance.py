@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import hashlib
 import json
 import platform
@@ -40,7 +40,7 @@ def collect(ranks: int, configuration: Any, stack: dict[str, str]) -> dict[str, 
         configuration: The resolved configuration, also hashed.
         stack: Versions of the libraries that computed the result.
     """
-    import numpy
+    import numpy as np
     import scipy
 
     changes = _git("status", "--porcelain", "--untracked-files=no")
@@ -50,7 +50,7 @@ def collect(ranks: int, configuration: Any, stack: dict[str, str]) -> dict[str, 
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": None if changes is None else bool(changes),
         "python": platform.python_version(),
-        "numpy": numpy.__version__,
+        "numpy": np.__version__,
         "scipy": scipy.__version__,
         **stack,
         "configuration_sha256": hashlib.sha256(text.encode()).hexdigest(),
@@ -59,5 +59,5 @@ def collect(ranks: int, configuration: Any, stack: dict[str, str]) -> dict[str, 
         "platform": platform.platform(),
         "command": sys.argv,
         "seed": None,
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }

@@ -60,7 +60,9 @@ def _line(t: Array, y: Array) -> tuple[float, float, float]:
         rho = min(max(rho, 0.0), 0.95)
         error *= math.sqrt((1 + rho) / (1 - rho))
     half = len(t) // 2
-    drift = abs(np.polyfit(t[half:], y[half:], 1)[0] - np.polyfit(t[: half + 1], y[: half + 1], 1)[0])
+    drift = abs(
+        np.polyfit(t[half:], y[half:], 1)[0] - np.polyfit(t[: half + 1], y[: half + 1], 1)[0]
+    )
     return slope, error, float(drift)
 
 

@@ -17,6 +17,7 @@ from ufd.analysis.rates import ExcitedMode, RateFit, first_excited, fit_rate
 from ufd.evolution.evolve import StopReason
 from ufd.exceptions import InputError, StorageError
 from ufd.parallel import on_root
+from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.storage import read_arrays, read_json, write_arrays, write_json
 
 Array = NDArray[np.float64]
@@ -27,6 +28,8 @@ _ROUND_OFF = 1e-9
 
 class Fields(Protocol):
     """States at stored times, whoever keeps them."""
+
+    problem: UltraFastDiffusion
 
     @property
     def times(self) -> list[float]:

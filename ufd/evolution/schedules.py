@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ def landing_times(times: Sequence[float], start: float = 0.0) -> list[float]:
     landing = [float(t) for t in times]
     if not landing or not np.all(np.isfinite(landing)):
         raise InputError(f"times = {landing!r} must be finite and not empty")
-    if any(b <= a for a, b in zip(landing, landing[1:], strict=False)) or landing[0] < start:
+    if any(b <= a for a, b in itertools.pairwise(landing)) or landing[0] < start:
         raise InputError(f"times = {landing!r} must increase and start at {start:g} or later")
     return landing
 

@@ -159,7 +159,9 @@ class BackwardEuler(SDIRK):
         first = super().step(system, t, values, dt / 2, slopes, estimate=False)
         if first.failure:
             return first
-        second = super().step(system, t + dt / 2, first.values, dt / 2, first.slopes, estimate=False)
+        second = super().step(
+            system, t + dt / 2, first.values, dt / 2, first.slopes, estimate=False
+        )
         second.newton += whole.newton + first.newton
         second.krylov += whole.krylov + first.krylov
         second.mass_defect = max(whole.mass_defect, first.mass_defect, second.mass_defect)
@@ -168,13 +170,13 @@ class BackwardEuler(SDIRK):
         return second
 
 
-def SDIRK2() -> SDIRK:  # noqa: N802
+def SDIRK2() -> SDIRK:
     """Two stages, order 2, gamma = 1 - 1/sqrt(2)."""
     g = 1 - 1 / math.sqrt(2)
     return SDIRK("sdirk2", 2, g, ((), (1 - g,)), (1 - g, g - 1))
 
 
-def SDIRK3() -> SDIRK:  # noqa: N802
+def SDIRK3() -> SDIRK:
     """Three stages, order 3; gamma is the root 0.4358665... of x^3 - 3x^2 + 3x/2 - 1/6."""
     g = 0.43586652150845899942
     b1, b2 = -(6 * g * g - 16 * g + 1) / 4, (6 * g * g - 20 * g + 5) / 4
@@ -183,7 +185,7 @@ def SDIRK3() -> SDIRK:  # noqa: N802
     return SDIRK("sdirk3", 3, g, lower, (b1 - embedded[0], b2 - embedded[1], g))
 
 
-def SDIRK4() -> SDIRK:  # noqa: N802
+def SDIRK4() -> SDIRK:
     """Five stages, order 4, gamma = 1/4, with the embedded method of order 3."""
     lower = (
         (),

@@ -107,7 +107,9 @@ class Discretization:
     def _stiffness(self, weight: fem.Function, scale: float, dx) -> PETSc.Mat:
         u, v = ufl.TrialFunction(self.space), ufl.TestFunction(self.space)
         if self.surface.degree > 1:
-            K = fem_petsc.assemble_matrix(fem.form(weight * ufl.inner(ufl.grad(u), ufl.grad(v)) * dx))
+            K = fem_petsc.assemble_matrix(
+                fem.form(weight * ufl.inner(ufl.grad(u), ufl.grad(v)) * dx)
+            )
             K.assemble()
             K.scale(1 / scale)
             return K

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from petsc4py import PETSc
 
 Array = NDArray[np.float64]
-_NATIVE_LIMIT = 10_000
+_NATIVE_LIMIT = 1_000
 DIRECT_LIMIT = 150_000
 _counter = itertools.count()
 

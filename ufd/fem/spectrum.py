@@ -12,7 +12,6 @@ from mpi4py import MPI
 
 import numpy as np
 from numpy.typing import NDArray
-from petsc4py import PETSc
 from slepc4py import SLEPc
 
 from ufd.exceptions import InputError, SolverError
@@ -77,7 +76,8 @@ def laplacian_modes(space: Discretization, count: int) -> Modes:
     solver.solve()
     if solver.getConverged() < count:
         raise SolverError(
-            f"spectral_gap: {solver.getConverged()} of {count} eigenvalues converged; refine the mesh"
+            f"spectral_gap: only {solver.getConverged()} of {count} eigenvalues converged; "
+            "ask for fewer or refine the mesh"
         )
     pairs = []
     vector = space.K.createVecRight()

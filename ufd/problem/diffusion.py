@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class UltraFastDiffusion:
 
     teacher: Density
     initial: Density
-    divergence: PowerDivergence = PowerDivergence(2.0)
+    divergence: PowerDivergence = field(default_factory=PowerDivergence)
     source: Source | None = None
 
     def __post_init__(self) -> None:
