@@ -165,8 +165,8 @@ class Case(_Table):
                     landing_times(times)
         return merged(asked or [], self.output.times, end=self.time.end)
 
-    def solve_options(self) -> dict[str, Any]:
-        """Arguments of `ufd.solve` that the case fixes, the mesh excepted."""
+    def solver_options(self) -> dict[str, Any]:
+        """Arguments of `DiffusionSolver` that the case fixes, the mesh excepted."""
         solver = self.solver
         return {
             "rtol": solver.rtol,
@@ -174,8 +174,6 @@ class Case(_Table):
             "degree": solver.degree,
             "stepper": STEPPERS[solver.stepper](),
             "dt": solver.dt,
-            "modes": self.output.modes,
-            "estimate_error": self.output.estimate_error,
             "newton_tol": solver.newton_tol,
             "linear": solver.linear,
             "contrast": self.limits.contrast,

@@ -13,6 +13,12 @@ class InputError(UfdError, ValueError):
     exit_code = 2
 
 
+class SetupError(UfdError, RuntimeError):
+    """The machine lacks something, or the job was started in a way that cannot work."""
+
+    exit_code = 2
+
+
 class StorageError(UfdError, OSError):
     """A file or directory cannot be read or written."""
 

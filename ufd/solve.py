@@ -14,7 +14,7 @@ from mpi4py import MPI
 
 from ufd.analysis import provenance
 from ufd.analysis.results import FIELDS, Result, read_result
-from ufd.config import problem_from
+from ufd.config import Case, problem_from
 from ufd.evolution.evolve import Observer
 from ufd.evolution.observers import Progress, Recorder
 from ufd.evolution.schedules import landing_times
@@ -23,10 +23,12 @@ from ufd.exceptions import InputError, StorageError
 from ufd.fem.diffusion import DiffusionSolver
 from ufd.fem.fields import FieldHistory, read_fields, stored_problem
 from ufd.fem.meshes import SurfaceMesh
+from ufd.fem.meshfile import read_mesh
 from ufd.fem.spectrum import laplacian_modes
 from ufd.fem.stack import versions
 from ufd.parallel import on_root
 from ufd.problem.diffusion import UltraFastDiffusion
+from ufd.problem.manifolds import Sphere
 
 FUNCTIONALS = ("mass", "chi2", "chi2_reverse", "divergence", "min_ratio", "max_ratio")
 
@@ -64,7 +66,8 @@ def solve(
         modes: How many modes of the weighted Laplacian to find and to project on.
         estimate_error: Solve again with half as many cells more (one icosphere level), a tenth of
             ``rtol`` (half of ``dt``), and report the differences; about four times the work.
-        progress: Show a bar: True, False, or None for on a terminal only.
+        progress: None prints a line at each stored time, and a bar on a terminal; True forces
+            the bar (under mpirun no rank sees the terminal); False is silent.
         **solver_options: newton_tol, linear, contrast of `DiffusionSolver`.
 
     Returns:
@@ -100,6 +103,48 @@ def solve(
     return result
 
 
+def _mesh_of(case: Case, folder: Path, comm: MPI.Comm) -> SurfaceMesh | None:
+    name, sphere = case.solver.mesh, Sphere(case.problem.dim)
+    return None if name is None else on_root(comm, lambda: read_mesh(folder / name, sphere))
+
+
+def solver_of(case: Case, folder: Path, comm: MPI.Comm = MPI.COMM_WORLD) -> DiffusionSolver:
+    """The solver that a case describes, at its start; collective. See `solve_case`."""
+    mesh = _mesh_of(case, folder, comm)
+    return DiffusionSolver(case.problem.build(), mesh=mesh, comm=comm, **case.solver_options())
+
+
+def solve_case(
+    case: Case,
+    folder: Path,
+    *,
+    comm: MPI.Comm = MPI.COMM_WORLD,
+    progress: bool | None = False,
+) -> Result:
+    """Run a case file; collective.
+
+    Args:
+        case: From `config.read_case`.
+        folder: Where the case file lies; paths in it are relative to this.
+        comm: The ranks that share the work.
+        progress: See `solve`.
+
+    Raises:
+        InputError: If the problem and the mesh do not fit; the message names the key.
+        StorageError: If the mesh file cannot be read.
+    """
+    return solve(
+        case.problem.build(),
+        case.times,
+        mesh=_mesh_of(case, folder, comm),
+        comm=comm,
+        progress=progress,
+        modes=case.output.modes,
+        estimate_error=case.output.estimate_error,
+        **case.solver_options(),
+    )
+
+
 def _run(
     solver: DiffusionSolver,
     landing: list[float],
@@ -109,14 +154,18 @@ def _run(
 ) -> Result:
     history = FieldHistory(solver.problem, solver.space)
     recorder = Recorder(solver.system.functionals)
-    bar = Progress(landing[-1], progress if solver.comm.rank == 0 else False)
-    solver.evolution.observers += [history, recorder, bar, *observers]
+    solver.evolution.observers += [history, recorder, *observers]
+    bar = None
+    if progress is not False and solver.comm.rank == 0:
+        bar = Progress(landing[-1], progress)
+        solver.evolution.observers.append(bar)
     found = laplacian_modes(solver.space, modes) if modes else None
     amplitudes = []
     for _ in solver.iterate(landing):
         if found is not None:
             amplitudes.append(found.amplitudes(solver.evolution.values))
-    bar.close()
+    if bar is not None:
+        bar.close()
     spectrum = None
     if found is not None:
         spectrum = {"eigenvalues": found.eigenvalues, "amplitudes": np.array(amplitudes)}
@@ -167,13 +216,17 @@ def load(
 
     def open_fields() -> FieldHistory:
         file = place / FIELDS if place.is_dir() else place
-        table = stored_problem(file, comm)
-        if problem is None and table is None:
-            raise InputError(
-                f"load: the problem of {place} holds a Python function; give load(..., problem=...)"
-            )
-        return read_fields(file, problem or problem_from(table), comm)
+        return read_fields(file, problem or _stored(file, comm), comm)
 
     if not place.exists():
         raise StorageError(f"cannot read {place}: there is no such run")
     return read_result(place, open_fields) if place.is_dir() else open_fields()
+
+
+def _stored(file: Path, comm: MPI.Comm) -> UltraFastDiffusion:
+    table = stored_problem(file, comm)
+    if table is None:
+        raise InputError(
+            f"load: the problem in {file} holds a Python function; give load(..., problem=...)"
+        )
+    return problem_from(table)

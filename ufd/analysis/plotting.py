@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ufd.analysis.rates import RateFit
+from ufd.analysis.render import draw
 from ufd.analysis.results import Result
-from ufd.storage import write_arrays
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
-_RENDER_SECONDS = 90
 
 
 def _figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.0, 4.2), **options):
@@ -113,40 +108,11 @@ def _sphere(result: Result, path: Path, times: list[float]) -> str:
     teacher = values[-1] / result.ratio(flat, times[-1])
     panels = np.array([*values, teacher]).reshape(-1, *polar.shape)
     titles = [*(f"mu, t = {t:g}" for t in times), "teacher nu"]
-    if _render(points, panels, titles, path):
-        return "pyvista"
+    drawn = draw(points, panels, titles, path)
+    if drawn is not None:
+        return f"PyVista ({drawn})"
     _mollweide(azimuth, polar, panels, titles, path)
-    return "matplotlib (no working OpenGL library was found)"
-
-
-def _render(points: Array, panels: Array, titles: list[str], path: Path) -> bool:
-    """Draw in a child process: VTK without OpenGL libraries kills the process it runs in."""
-    path.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        scene = Path(folder) / "scene.npz"
-        write_arrays(scene, points=points, panels=panels, titles=np.array(titles))
-        for window in (None, "vtkOSOpenGLRenderWindow", "vtkEGLRenderWindow"):
-            if window is None and not os.environ.get("DISPLAY"):
-                continue
-            environment = dict(os.environ)
-            if window is not None:
-                environment["VTK_DEFAULT_OPENGL_WINDOW"] = window
-            # The child must not take part in the MPI job that started this process.
-            for name in [n for n in environment if n.startswith(("PMI", "HYDRA", "MPI"))]:
-                del environment[name]
-            try:
-                done = subprocess.run(
-                    [sys.executable, "-m", "ufd.analysis.render", str(scene), str(path)],
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    timeout=_RENDER_SECONDS,
-                )
-            except (OSError, subprocess.TimeoutExpired):
-                continue
-            if done.returncode == 0 and path.is_file():
-                return True
-    return False
+    return "matplotlib (PyVista or a working OpenGL library was not found)"
 
 
 def _mollweide(azimuth: Array, polar: Array, panels: Array, titles: list[str], path: Path) -> None:

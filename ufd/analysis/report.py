@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def summary_lines(result: Result) -> list[str]:
     if mode is not None:
         lines += [
             f"first excited mode      {_mode(mode)}",
-            f"predicted rate          {2 * mode.eigenvalue:.8g}  (divergence: twice the eigenvalue)",
+            f"predicted rate          {2 * mode.eigenvalue:.8g}  (of the divergence: twice that)",
         ]
     if fit is None:
         lines.append(f"fitted rate             none: {refusal}")
@@ -88,8 +89,12 @@ def write_report(result: Result, directory: Path) -> Path:
             loader=loader, autoescape=name == "html", undefined=StrictUndefined
         )
         text = environment.get_template(f"report.{name}.jinja").render(context)
-        write_whole(directory / f"report.{name}", lambda stream, t=text: stream.write(t.encode()))
+        write_whole(directory / f"report.{name}", partial(_write, text))
     return directory / "report.html"
+
+
+def _write(text: str, stream: IO[bytes]) -> None:
+    stream.write(text.encode())
 
 
 def _fit(result: Result) -> tuple[RateFit | None, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -34,30 +35,35 @@ class Recorder:
 
 
 class Progress:
-    """A bar with the time left, on one rank; silent when standard error is not a terminal.
+    """A line at every requested time and a bar with the time left, on one rank.
 
     Args:
         end: Time at which the run ends.
-        visible: Show it here: True, False, or None to show it on a terminal only.
+        bar: Show the bar: True, False, or None to show it on a terminal only.
     """
 
-    def __init__(self, end: float, visible: bool | None = None) -> None:
+    def __init__(self, end: float, bar: bool | None = None) -> None:
         from tqdm import tqdm
 
         self._bar = tqdm(
             total=end,
-            disable=None if visible is None else not visible,
+            disable=None if bar is None else not bar,
             bar_format="{desc} |{bar:30}| {percentage:3.0f} % [{elapsed} < {remaining}]{postfix}",
             desc="t = 0",
             mininterval=0.5,
+            leave=False,
         )
         self._steps = 0
+        self._begin = time.perf_counter()
 
     def __call__(self, t: float, values: Array, landed: bool) -> None:
         """See `evolve.Observer`."""
         self._bar.set_description_str(f"t = {t:.4g}", refresh=False)
         self._bar.set_postfix_str(f"{self._steps} steps", refresh=False)
         self._bar.update(t - self._bar.n)
+        if landed:
+            seconds = time.perf_counter() - self._begin
+            self._bar.write(f"t = {t:<10g} {self._steps:6d} steps {seconds:8.1f} s")
         self._steps += 1
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from petsc4py import PETSc
 from ufd.exceptions import InputError
 from ufd.fem.locate import PointLocator
 from ufd.fem.meshes import SurfaceMesh
+from ufd.fem.stack import compiled
 from ufd.parallel import agree, largest, smallest, total
 from ufd.problem.densities import Density
 
@@ -66,7 +67,7 @@ class Discretization:
         weight.x.array[:] = np.exp(log_nu - top)
         test = ufl.TestFunction(self.space)
         dx = self._measure()
-        mass = fem_petsc.assemble_vector(fem.form(weight * test * dx))
+        mass = fem_petsc.assemble_vector(compiled(comm, weight * test * dx))
         mass.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
         scale = total(comm, float(mass.array.sum()))
         self.defect = scale * np.exp(top) - 1
@@ -75,7 +76,7 @@ class Discretization:
         self.K = self._stiffness(weight, scale, dx)
         self.is_m_matrix = surface.degree == 1 and self._no_positive_edge()
 
-    def _geometry_to_nodes(self, values: Array) -> Array:
+    def _geometry_to_nodes(self, values: NDArray) -> NDArray:
         """Reorder from geometry nodes to degrees of freedom (owned, then ghosts)."""
         geometry, dofs = self.mesh.geometry.dofmap, self.space.dofmap.list
         result = np.empty_like(values)
@@ -108,12 +109,12 @@ class Discretization:
         u, v = ufl.TrialFunction(self.space), ufl.TestFunction(self.space)
         if self.surface.degree > 1:
             K = fem_petsc.assemble_matrix(
-                fem.form(weight * ufl.inner(ufl.grad(u), ufl.grad(v)) * dx)
+                compiled(self.comm, weight * ufl.inner(ufl.grad(u), ufl.grad(v)) * dx)
             )
             K.assemble()
             K.scale(1 / scale)
             return K
-        K = fem_petsc.assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * dx))
+        K = fem_petsc.assemble_matrix(compiled(self.comm, ufl.inner(ufl.grad(u), ufl.grad(v)) * dx))
         K.assemble()
         self._weigh_edges(K)
         return K

@@ -8,8 +8,11 @@ the slope of the convex function along the Newton direction, which needs gradien
 
 from __future__ import annotations
 
+from mpi4py import MPI  # noqa: F401  (loads the MPI library before petsc4py)
+
 import numpy as np
 from numpy.typing import NDArray
+from petsc4py import PETSc
 
 from ufd.evolution.steppers import Stage
 from ufd.fem.discretization import Discretization
@@ -44,7 +47,7 @@ class StageSolver:
         self.tolerance = tolerance
         self.monotone = space.is_m_matrix
         self._x, self._y = space.K.createVecRight(), space.K.createVecRight()
-        self._absolute_K = None
+        self._absolute_K: PETSc.Mat | None = None
 
     def _apply(self, s: Array) -> Array:
         """K s, with the constant that K annihilates taken out first: less round-off."""

@@ -1,12 +1,23 @@
-"""Versions of the libraries under the density room."""
+"""The libraries under the density room: their versions, and forms compiled by them."""
 
 from __future__ import annotations
+
+import os
+import shutil
+import sysconfig
+from typing import Any
 
 from mpi4py import MPI
 
 import dolfinx
+from dolfinx import fem
 from petsc4py import PETSc
 from slepc4py import SLEPc
+
+from ufd.exceptions import SetupError
+
+# Another job may hold the lock of a cold cache for longer than the default of 10 s.
+_JIT_SECONDS = 120
 
 
 def versions() -> dict[str, str]:
@@ -17,3 +28,27 @@ def versions() -> dict[str, str]:
         "slepc": ".".join(map(str, SLEPc.Sys.getVersion())),
         "mpi": MPI.Get_library_version().split("\n")[0].strip("\0 "),
     }
+
+
+def compiled(comm: MPI.Comm, form: Any) -> fem.Form:
+    """Compile a UFL form, once per machine; collective.
+
+    Raises:
+        SetupError: If it cannot be compiled, on every rank, with the likely cure.
+    """
+    failure = None
+    try:
+        result = fem.form(form, jit_options={"timeout": _JIT_SECONDS})
+    except Exception as error:  # FFCx raises whatever the compiler, the disk or cffi raise.
+        failure = f"{type(error).__name__}: {error}".splitlines()[0]
+    for text in comm.allgather(failure):
+        if text is not None:
+            raise SetupError(f"FFCx could not compile a kernel: {_cure(text)}")
+    return result
+
+
+def _cure(text: str) -> str:
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    if shutil.which(compiler) is None:
+        return f"there is no C compiler {compiler!r}; install gcc (apt install gcc) or set CC"
+    return f"{text}; run ufd doctor"

@@ -1,0 +1,46 @@
+# Two commands do everything, set-up included: make run, make test.
+VENV  := .venv
+BIN   := $(VENV)/bin
+READY := $(VENV)/.ready
+RANKS ?= 2
+CASE  ?= benchmarks/cases/mixture_sphere.toml
+OUT   := output/$(basename $(notdir $(CASE)))
+
+# MPICH's ranks spin: one thread per rank, one rank per core.
+export OMP_NUM_THREADS := 1
+
+.PHONY: help run test test-mpi test-all lint bench clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@echo "  RANKS=$(RANKS) and CASE=$(CASE) can be set"
+
+$(READY): setup.cfg pyproject.toml .ci/setup
+	@.ci/setup $(VENV)
+
+run: $(READY) ## Run the main job on $(RANKS) ranks and write its report
+	@rm -rf $(OUT)
+	@if [ -t 2 ]; then bar=--progress; fi; \
+	    $(BIN)/mpirun -n $(RANKS) $(BIN)/ufd run $(CASE) --output $(OUT) $$bar
+
+test: $(READY) ## Run the tests, then the marked ones on 2 and 3 ranks
+	@$(BIN)/python -m pytest -q -m "not slow"
+	@$(MAKE) --no-print-directory test-mpi
+
+test-mpi: $(READY)
+	@for n in 2 3; do echo "== $$n ranks"; \
+	    timeout 300 $(BIN)/mpirun -n $$n $(BIN)/python -m pytest -q -m "mpi and not slow" -p no:cacheprovider || exit 1; done
+
+test-all: $(READY) ## Run every test, the slow ones too
+	@$(BIN)/python -m pytest -q
+	@$(MAKE) --no-print-directory test-mpi
+
+lint: $(READY) ## Check style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: $(READY) ## Run every benchmark and rebuild its tables (an hour)
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean: ## Remove the environment and all results
+	rm -rf $(VENV) output
