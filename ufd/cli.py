@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from ufd import __version__
-from ufd.exceptions import InputError, UfdError
+from ufd.exceptions import InputError, StorageError, UfdError
 from ufd.launch import is_first_of_its_launcher, refuse_foreign_launcher, refuse_singletons
 
 if TYPE_CHECKING:
@@ -24,10 +24,19 @@ if TYPE_CHECKING:
 _EXIT_CODES = """Exit codes: 0 finished; 2 bad input; 3 input or output; 4 solver."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_EXIT_CODES,
+    invoke_without_command=True,
+)
 @click.version_option(__version__, message="ufd %(version)s")
-def commands() -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """Weighted ultra-fast diffusion: feature learning in the two-timescale regime."""
+    if context.invoked_subcommand is None:
+        if is_first_of_its_launcher():
+            click.echo(context.get_help(), err=True)
+        sys.exit(InputError.exit_code)
 
 
 @commands.command(epilog=_EXIT_CODES)
@@ -79,6 +88,8 @@ def _conclude(place: Path, report: bool) -> list[str]:
     from ufd.analysis.report import summary_lines, write_report
     from ufd.solve import load
 
+    if place.is_file():
+        raise StorageError(f"cannot read {place}: it is a file; name the directory of a run")
     result = load(place, comm=MPI.COMM_SELF)
     lines = summary_lines(result)
     if report:
@@ -103,6 +114,8 @@ def doctor() -> None:
     """Look at Python, compiler, MPI, the libraries and OpenGL: what is wrong, and the cure."""
     from ufd.doctor import examine
 
+    if not is_first_of_its_launcher():
+        return
     worst = 0
     for finding in examine():
         click.echo(str(finding))
@@ -158,7 +171,7 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        job.end(InputError(f"{error.format_message()}; see ufd --help"))
+        job.end(InputError(f"{error.format_message().rstrip('.')}; see ufd --help"))
     except Exception as error:
         job.end(error)
 

@@ -82,6 +82,8 @@ class MixtureTable(_Table):
         try:
             return Mixture(parts, [weight / total for weight in self.weights])
         except InputError as error:
+            if len(parts) != len(self.weights):
+                raise
             raise InputError(f"{error}; or set normalize = true") from None
 
 
@@ -162,7 +164,7 @@ class Case(_Table):
         for key, times in (("time.times", asked or []), ("output.times", self.output.times)):
             with _at(key):
                 if times:
-                    landing_times(times)
+                    merged(landing_times(times), end=self.time.end)
         return merged(asked or [], self.output.times, end=self.time.end)
 
     def solver_options(self) -> dict[str, Any]:
@@ -214,7 +216,9 @@ def _known_keys(location: tuple, case: type[BaseModel]) -> list[str]:
 
 
 def _one_line(error: ValidationError, case: type[BaseModel]) -> str:
-    first = error.errors()[0]
+    errors = error.errors()
+    # A misspelt key is also a missing one: the misspelling says more.
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     location, kind, given = first["loc"], first["type"], first["input"]
     tags = {"uniform", "von_mises_fisher", "angular_cauchy", "mixture"}
     key = ".".join(str(part) for part in location if part not in tags)
@@ -228,6 +232,8 @@ def _one_line(error: ValidationError, case: type[BaseModel]) -> str:
         return f"{key}.kind: missing; one of {', '.join(sorted(tags))}"
     if kind == "union_tag_invalid":
         return f"{key}.kind = {given.get('kind')!r}: must be one of {', '.join(sorted(tags))}"
+    if kind in ("model_type", "model_attributes_type"):
+        return f"{key} = {given!r}: must be a table"
     shown = "a table" if isinstance(given, Mapping) else repr(given)
     message = first["msg"].replace("Input should be", "must be")
     return f"{key} = {shown}: {message[0].lower()}{message[1:]}"

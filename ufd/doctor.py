@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ufd import __version__
-from ufd.launch import has_mpich_wheel, own_mpirun
+from ufd.launch import has_mpich_wheel, own_mpirun, without_launcher
 
 OK, HINT, BROKEN = 0, 1, 2
 _MARK = {OK: "ok   ", HINT: "hint ", BROKEN: "WRONG"}
@@ -72,12 +72,12 @@ def examine() -> Iterator[Finding]:
     yield _opengl()
 
 
-def _run(command: list[str], environment: dict[str, str] | None = None) -> tuple[bool, str]:
+def _run(command: list[str]) -> tuple[bool, str]:
     """Whether a child process succeeds, and the last line that it printed."""
     try:
         done = subprocess.run(
             command,
-            env=environment,
+            env=without_launcher(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

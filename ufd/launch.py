@@ -31,6 +31,11 @@ def has_mpich_wheel() -> bool:
     return True
 
 
+def without_launcher(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment in which a child process takes no part in this MPI job."""
+    return {k: v for k, v in environment.items() if not k.startswith(("PMI", "HYDRA", "MPI"))}
+
+
 def is_first_of_its_launcher(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether the launcher, right or wrong, calls this process number 0."""
     return all(environment.get(name, "0") == "0" for name in _RANKS.values())

@@ -14,6 +14,8 @@ import numpy as np
 
 from ufd.exceptions import StorageError
 
+_ZIP = (zipfile.BadZipFile, zlib.error)
+
 
 def new_directory(path: str | os.PathLike) -> Path:
     """Create ``path``; an existing one must be empty.
@@ -70,8 +72,10 @@ def read_arrays(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise StorageError(f"cannot read {path}: {error}") from None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, TypeError, EOFError, KeyError, RuntimeError, *_ZIP) as error:
+        raise StorageError(f"cannot read {path}: it is damaged, or no .npz file") from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -88,5 +92,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
         raise StorageError(f"cannot read {path}: {error}") from None

@@ -14,6 +14,7 @@ from ufd.analysis import plotting
 from ufd.analysis.rates import ExcitedMode, RateFit
 from ufd.analysis.results import Result
 from ufd.exceptions import InputError
+from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.storage import write_whole
 
 _FIGURES = ("densities", "decay", "conserved")
@@ -56,8 +57,8 @@ def write_report(result: Result, directory: Path) -> Path:
 
     mode, (fit, refusal) = result.excited_mode, _fit(result)
     predicted = None if mode is None else 2 * mode.eigenvalue
-    problem = result.configuration["problem"] or {}
-    dim = result.fields.problem.manifold.dim
+    problem = result.fields.problem
+    dim = problem.manifold.dim
     drawn = plotting.densities(result, directory / "densities.png", dim)
     plotting.decay(result, directory / "decay.png", fit, predicted)
     plotting.conserved(result, directory / "conserved.png")
@@ -69,7 +70,7 @@ def write_report(result: Result, directory: Path) -> Path:
     context = {
         "title": f"Ultra-fast diffusion on {_sphere(dim)}",
         "headline": _headline(result, fit, refusal, mode),
-        **_problem(problem, result.fields.problem.divergence.p, dim),
+        **_problem(problem),
         "discretisation": _discretisation(result),
         "drawn": drawn,
         "rates": _rates(result, fit, refusal, mode),
@@ -137,7 +138,7 @@ def _describe(table: Mapping[str, Any] | None) -> str:
         parts = zip(table["weights"], table["components"], strict=True)
         return " + ".join(f"{weight:.6g} · {_describe(part)}" for weight, part in parts)
     values = ", ".join(f"{k} = {_short(v)}" for k, v in table.items() if k != "kind")
-    return f"{table['kind']}({values})"
+    return f"{table['kind']}({values})" if values else table["kind"]
 
 
 def _short(value: Any) -> str:
@@ -146,16 +147,16 @@ def _short(value: Any) -> str:
     return f"{value:.6g}"
 
 
-def _problem(table: Mapping[str, Any], p: float, dim: int) -> dict[str, Any]:
-    m = 1 - p
+def _problem(problem: UltraFastDiffusion) -> dict[str, Any]:
+    p, m = problem.divergence.p, problem.divergence.m
     phi = "log w" if m == 0 else ("-1/w" if m == -1 else f"w^{m:g}/{m:g}")
     return {
         "phi": phi,
         "p": f"{p:g}",
         "m": f"{m:g}",
-        "sphere": _sphere(dim),
-        "teacher": _describe(table.get("teacher")),
-        "initial": _describe(table.get("initial")),
+        "sphere": _sphere(problem.manifold.dim),
+        "teacher": _describe(problem.teacher.describe()),
+        "initial": _describe(problem.initial.describe()),
     }
 
 

@@ -129,7 +129,7 @@ class Result:
             StorageError: If a file cannot be written.
         """
         place = Path(directory)
-        on_root(comm, lambda: place.mkdir(parents=True, exist_ok=True))
+        on_root(comm, lambda: _make(place))
         self.fields.save(place / FIELDS)
         self.fields.write_vtkhdf(place)
         on_root(comm, lambda: self._save_summary(place))
@@ -147,6 +147,13 @@ class Result:
             "provenance": self.provenance,
         }
         write_json(place / RUN, summary)
+
+
+def _make(place: Path) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot create {place}: {error.strerror}") from None
 
 
 def _lists(table: Mapping[str, Array] | None) -> dict[str, Any] | None:
@@ -176,5 +183,7 @@ def read_result(directory: Path, open_fields: Callable[[], Fields]) -> Result:
             spectrum=_arrays(run["spectrum"]),
             errors=_arrays(run["errors"]),
         )
-    except (KeyError, TypeError) as error:
-        raise StorageError(f"cannot read {directory / RUN}: {error} is missing or wrong") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StorageError(
+            f"cannot read {directory / RUN}: an entry is missing or wrong ({error})"
+        ) from None

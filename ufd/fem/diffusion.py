@@ -85,7 +85,7 @@ class DiffusionSystem:
         return float(absolute / min(size, max(_DECAY * distance, _DECAY_FLOOR * size)))
 
     def functionals(self, w: Array) -> dict[str, float]:
-        """The conserved and decaying quantities of THEORY: see `ufd.solve` for their names."""
+        """The conserved and decaying quantities of docs/theory.md; see `Result` for their names."""
         h = w - 1
         with np.errstate(divide="ignore"):
             reverse = h * h / w
@@ -121,7 +121,7 @@ class DiffusionSolver:
         comm: The ranks that share the work.
         observers: Called after every accepted step with (t, values, landed).
         newton_tol: Relative residual of a solved stage; by default a thousandth of ``rtol``
-            within 1e-13 and 1e-11.
+            within 1e-13 and 1e-11, and 1e-12 for fixed steps.
         linear: "direct", "multigrid", or None for a choice by size.
         contrast: Largest sup w0 / inf w0 that is accepted.
 
@@ -149,7 +149,7 @@ class DiffusionSolver:
         dim = problem.manifold.dim
         surface = mesh or sphere_mesh(dim, cells, default_degree(dim) if degree is None else degree)
         if newton_tol is None:
-            newton_tol = float(np.clip(1e-3 * rtol, 1e-13, 1e-11))
+            newton_tol = float(np.clip(1e-3 * rtol, 1e-13, 1e-11)) if dt is None else 1e-12
         self._tolerances = {"rtol": rtol, "dt": dt, "newton_tol": newton_tol, "contrast": contrast}
         self.problem, self.comm = problem, comm
         self.space = Discretization(surface, problem.teacher, comm)

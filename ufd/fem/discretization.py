@@ -78,7 +78,7 @@ class Discretization:
 
     def _geometry_to_nodes(self, values: NDArray) -> NDArray:
         """Reorder from geometry nodes to degrees of freedom (owned, then ghosts)."""
-        geometry, dofs = self.mesh.geometry.dofmap, self.space.dofmap.list
+        geometry, dofs = self.mesh.geometry.dofmaps[0], self.space.dofmap.list
         result = np.empty_like(values)
         result[dofs.ravel()] = values[geometry.ravel()]
         return result
@@ -89,7 +89,7 @@ class Discretization:
         function.x.array[: self.owned] = values
         function.x.scatter_forward()
         result = np.empty(len(self.mesh.geometry.x))
-        result[self.mesh.geometry.dofmap.ravel()] = function.x.array[self.space.dofmap.list.ravel()]
+        result[self.mesh.geometry.dofmaps[0].ravel()] = function.x.array[self.space.dofmap.list.ravel()]
         return result[: self.mesh.geometry.index_map().size_local]
 
     @cached_property

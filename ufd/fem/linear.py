@@ -27,6 +27,11 @@ class ShiftedSolver:
     Args:
         K: Symmetric positive semi-definite matrix with zero row sums.
         method: ``"direct"``, ``"multigrid"`` or None for a choice by size.
+
+    Attributes:
+        method: The method in use.
+        escalations: How often multigrid failed and a factorisation took over.
+        tau: The factor of K that was prepared last.
     """
 
     def __init__(self, K: PETSc.Mat, D: Array, method: str | None = None) -> None:
@@ -45,6 +50,7 @@ class ShiftedSolver:
             self._ksp = self._multigrid(D)
         self._fallback: PETSc.KSP | None = None
         self.escalations = 0
+        self.tau = np.nan
 
     def _direct(self, package: str) -> PETSc.KSP:
         ksp = PETSc.KSP().create(self._K.comm)
@@ -83,6 +89,7 @@ class ShiftedSolver:
 
     def prepare(self, tau: float, d: Array, ksp: PETSc.KSP | None = None) -> None:
         """Set the matrix tau K + diag(d)."""
+        self.tau = tau
         with np.errstate(over="ignore"):
             diagonal = tau * self._stiff_diagonal + d
         self._scale.array = 1 / np.sqrt(diagonal)

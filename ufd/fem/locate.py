@@ -28,7 +28,7 @@ class PointLocator:
         cells = mesh.topology.index_map(mesh.topology.dim).size_local
         self._gdim = surface.points.shape[1]
         self._dofs = dofs[:cells]
-        self._corners = mesh.geometry.x[:, : self._gdim][mesh.geometry.dofmap[:cells]]
+        self._corners = mesh.geometry.x[:, : self._gdim][mesh.geometry.dofmaps[0][:cells]]
         self._element = surface.element.basix_element
         self._simplex = surface.cell_type == "triangle"
         centre = basix.geometry(self._element.cell_type).mean(axis=0)

@@ -57,15 +57,18 @@ def _read(path: Path, kind: str, name: str, sphere: Sphere) -> tuple[Array, NDAr
     if not path.is_file():
         raise StorageError(f"mesh: cannot read {path}: there is no such file")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             mesh = meshio.read(path)
-    except (meshio.ReadError, OSError, ValueError, IndexError, KeyError, SystemExit) as error:
-        raise StorageError(f"mesh: cannot read {path}: {error or 'unknown format'}") from None
+    except SystemExit:
+        raise StorageError(f"mesh: cannot read {path}: damaged, or of unknown format") from None
+    except Exception as error:  # Its readers raise whatever a damaged file leads them to.
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise StorageError(f"mesh: cannot read {path}: {reason}") from None
     kinds = {block.type for block in mesh.cells}
     top = kinds - {"vertex"} - ({"line"} if sphere.dim == 2 else set())
     if top != {kind}:
         raise InputError(
-            f"mesh: {path} holds cells {sorted(top)}; a mesh of dim = {sphere.dim} needs {kind} "
+            f"mesh: {path} holds cells {sorted(kinds)}; a mesh of dim = {sphere.dim} needs {kind} "
             "cells of degree 1 only (higher degrees are built in memory: cells and degree)"
         )
     points = np.asarray(mesh.points, dtype=float)

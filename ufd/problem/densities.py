@@ -61,6 +61,26 @@ class Uniform:
         return {"kind": "uniform"}
 
 
+def _log_bessel(order: float, x: float) -> float:
+    """log(exp(-x) I_order(x)), x > 0, also where the Bessel function underflows."""
+    from scipy.special import ive
+
+    direct = float(ive(order, x))
+    if direct > 0:
+        return math.log(direct)
+    # Debye's expansion for large orders (DLMF 10.41.3); its error is of size order^-4.
+    root = math.hypot(order, x)
+    p = order / root
+    series = (
+        1
+        + (3 * p - 5 * p**3) / (24 * order)
+        + (81 * p**2 - 462 * p**4 + 385 * p**6) / (1152 * order**2)
+        + (30375 * p**3 - 369603 * p**5 + 765765 * p**7 - 425425 * p**9) / (414720 * order**3)
+    )
+    exponent = root - x + order * math.log(x / (order + root))
+    return exponent - 0.5 * math.log(2 * math.pi * root) + math.log(series)
+
+
 @dataclass(frozen=True, eq=False)
 class VonMisesFisher:
     """The von Mises-Fisher density, proportional to exp(kappa mean.x).
@@ -96,13 +116,11 @@ class VonMisesFisher:
 
     def _normaliser(self, kappa: float) -> float:
         """log c of c exp(kappa (mean.x - 1)): no overflow for any kappa."""
-        from scipy.special import ive
-
-        order = self.manifold.ambient_dim / 2 - 1
-        bessel = float(ive(order, kappa)) if kappa > 1e-6 else 0.0
-        if bessel == 0.0:  # small kappa: I_order(kappa) = (kappa/2)^order / Gamma(order + 1) ...
+        if kappa <= 1e-6:
             return -self.manifold.log_area + kappa - kappa**2 / (2 * self.manifold.ambient_dim)
-        return order * math.log(kappa) - (order + 1) * math.log(2 * math.pi) - math.log(bessel)
+        order = self.manifold.ambient_dim / 2 - 1
+        log_bessel = _log_bessel(order, kappa)
+        return order * math.log(kappa) - (order + 1) * math.log(2 * math.pi) - log_bessel
 
     def log_density(self, points: Array) -> Array:
         """See `Density`."""
