@@ -42,7 +42,7 @@ FLOORS = {
 }
 ROOMS = {"fem", "meanfield", "particles"}
 DOORS = {("meanfield", "ufd.fem.discretization"), ("meanfield", "ufd.fem.spectrum")}
-ANALYSIS_MAY = {"analysis", "problem", "storage", "parallel", "exceptions"}
+ANALYSIS_MAY = {"analysis", "problem", "storage", "parallel", "exceptions", "launch"}
 PROBLEM_MAY = {"numpy", "scipy", "ufd.problem", "ufd.exceptions"} | sys.stdlib_module_names
 SLOW = {"pyvista", "matplotlib"}
 PLACES = re.compile(r"(?<!\w)/(work|root|tmp)\b")

@@ -267,7 +267,7 @@ def test_fitted_rate_is_printed(call, case):
     case.write_text(TINY.replace("end = 0.5", "end = 10.0").replace("1e-3", "1e-5"))
     code, out, _ = call("run", case, "--no-report")
     fitted = next(line for line in lines_of(out) if line.startswith("fitted rate"))
-    assert code == 0 and "% of the prediction" in fitted
+    assert code == 0 and "% off the prediction" in fitted
     # The first mode under exp(cos x) decays at 1.165497, quadratic functionals at twice that.
     assert float(fitted.split()[2]) == pytest.approx(2.330994, rel=1e-3)
 

@@ -70,11 +70,16 @@ def run(
         return
     from ufd.evolution.evolve import StopReason
     from ufd.solve import solve_case
-    from ufd.storage import new_directory
+    from ufd.storage import discard_empty, new_directory
 
     place = on_root(comm, lambda: new_directory(output or Path("output") / case.stem))
     job.say(f"{case}: {comm.size} rank{'s' * (comm.size > 1)}, results in {place}")
-    result = solve_case(settings, case.parent, comm=comm, progress=progress)
+    try:
+        result = solve_case(settings, case.parent, comm=comm, progress=progress)
+    except UfdError:
+        if comm.rank == 0:
+            discard_empty(place)
+        raise
     result.save(place, comm)
     job.say(*on_root(comm, lambda: _conclude(place, report)))
     if result.status is not StopReason.FINISHED:

@@ -11,7 +11,7 @@ from mpi4py import MPI
 from ufd.config import Case
 from ufd.fem.diffusion import DiffusionSolver
 from ufd.parallel import largest, total
-from ufd.solve import solver_of
+from ufd.solve import check_extras, solver_of
 
 # Accepted steps of SDIRK4 at rtol 1e-6 for the cases of this repository, from the smooth to the
 # concentrated; other tolerances scale with rtol^(-1/order).
@@ -30,6 +30,7 @@ def plan_case(case: Case, folder: Path, comm: MPI.Comm) -> list[str]:
         UfdError: Whatever the run itself would raise before its first step.
     """
     solver = solver_of(case, folder, comm)
+    check_extras(solver, case.output.modes, case.output.estimate_error)
     begin = time.perf_counter()
     solver.step()
     solver.step()
@@ -58,5 +59,5 @@ def _steps(case: Case, solver: DiffusionSolver) -> tuple[int, int]:
 
 def _duration(seconds: float) -> str:
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.2g} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

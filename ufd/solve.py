@@ -22,7 +22,7 @@ from ufd.evolution.steppers import SDIRK
 from ufd.exceptions import InputError, StorageError
 from ufd.fem.diffusion import DiffusionSolver
 from ufd.fem.fields import FieldHistory, read_fields, stored_problem
-from ufd.fem.meshes import SurfaceMesh
+from ufd.fem.meshes import SurfaceMesh, checked_cells
 from ufd.fem.meshfile import read_mesh
 from ufd.fem.spectrum import laplacian_modes
 from ufd.fem.stack import versions
@@ -83,24 +83,46 @@ def solve(
         raise InputError("times: the last time must be positive")
     options = {"rtol": rtol, "stepper": stepper, "dt": dt, "comm": comm, **solver_options}
     solver = DiffusionSolver(problem, cells=cells, degree=degree, mesh=mesh, **options)
+    check_extras(solver, modes, estimate_error)
     result = _run(solver, landing, observers, modes, progress)
     if estimate_error:
-        surface = solver.space.surface
-        if surface.subdivisions is None:
-            raise InputError(
-                "estimate_error: a mesh from a file cannot be refined; refine it there"
-            )
         options |= {"rtol": rtol / 10, "dt": None if dt is None else dt / 2}
-        finer = surface.subdivisions + 1
-        if surface.cell_type != "triangle":
-            finer = math.ceil(1.5 * surface.subdivisions)
-        check = DiffusionSolver(problem, cells=finer, degree=surface.degree, **options)
+        check = DiffusionSolver(problem, **finer(solver), **options)
         result.errors = _differences(result, _run(check, landing, (), 0, progress))
     result.configuration["estimate_error"] = estimate_error
     result.provenance |= on_root(
         comm, lambda: provenance.collect(comm.size, result.configuration, versions())
     )
     return result
+
+
+def check_extras(solver: DiffusionSolver, modes: int, estimate_error: bool) -> None:
+    """Refuse, before anything is run, what could not be done after it.
+
+    Raises:
+        InputError: If the mesh has no room for ``modes``, or cannot be refined.
+    """
+    room = solver.space.size - 2
+    if isinstance(modes, bool) or not isinstance(modes, int) or not 0 <= modes <= room:
+        raise InputError(f"modes = {modes!r} must be an integer from 0 to {room} on this mesh")
+    if estimate_error:
+        finer(solver)
+
+
+def finer(solver: DiffusionSolver) -> dict[str, Any]:
+    """Cells and degree of the second resolution of ``estimate_error``.
+
+    Raises:
+        InputError: If the mesh comes from a file or is the finest already.
+    """
+    surface = solver.space.surface
+    if surface.subdivisions is None:
+        raise InputError("estimate_error: a mesh from a file cannot be refined; refine it there")
+    cells = surface.subdivisions + 1
+    if surface.cell_type != "triangle":
+        cells = math.ceil(1.5 * surface.subdivisions)
+    checked_cells(solver.problem.manifold.dim, cells, surface.degree)
+    return {"cells": cells, "degree": surface.degree}
 
 
 def _mesh_of(case: Case, folder: Path, comm: MPI.Comm) -> SurfaceMesh | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zipfile
@@ -38,6 +39,12 @@ def new_directory(path: str | os.PathLike) -> Path:
             f"output: {directory} is not empty (it holds {taken.name}); name a new one or remove it"
         )
     return directory
+
+
+def discard_empty(directory: Path) -> None:
+    """Remove a directory that holds nothing; leave any other."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

@@ -24,8 +24,8 @@ class RateFit:
 
     Attributes:
         rate: Decay rate, positive for a decay.
-        stderr: Its standard error: scatter with correlated residuals, and the drift of the rate
-            between the two halves of the window, added in quadrature.
+        stderr: Its standard error: scatter with correlated residuals, and 1.5 times the drift of
+            the rate between the two halves of the window, added in quadrature.
         window: First and last time used.
         points: How many values were used.
     """
@@ -163,7 +163,9 @@ def _require_decay(t: Array, y: Array) -> None:
 
 
 def _result(t: Array, slope: float, error: float, drift: float) -> RateFit:
-    return RateFit(-slope, math.hypot(error, drift / 2), (float(t[0]), float(t[-1])), len(t))
+    # If the local rate still moves by a factor q from half to half of the window, what the fit
+    # misses is drift (1/2 + q/(1 - q)); q = 1/2 is assumed.
+    return RateFit(-slope, math.hypot(error, 1.5 * drift), (float(t[0]), float(t[-1])), len(t))
 
 
 @dataclass(frozen=True)

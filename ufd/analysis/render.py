@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ufd.launch import without_launcher
 from ufd.storage import read_arrays, write_arrays
 
 Array = NDArray[np.float64]
@@ -61,12 +62,7 @@ def draws() -> str | None:
 
 
 def _child(window: str, scene: Path, path: Path) -> None:
-    # The child must not take part in the MPI job that started this process.
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PMI", "HYDRA", "MPI"))
-    }
+    environment = without_launcher()
     environment["VTK_DEFAULT_OPENGL_WINDOW"] = window
     try:
         subprocess.run(

@@ -115,7 +115,7 @@ def _mode(mode: ExcitedMode) -> str:
 def _deviation(fit: RateFit, mode: ExcitedMode | None) -> str:
     if mode is None:
         return ""
-    return f"; {100 * (fit.rate / (2 * mode.eigenvalue) - 1):+.3f} % of the prediction"
+    return f"; {100 * (fit.rate / (2 * mode.eigenvalue) - 1):+.3f} % off the prediction"
 
 
 def _headline(result: Result, fit: RateFit | None, refusal: str, mode: ExcitedMode | None) -> str:

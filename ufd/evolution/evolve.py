@@ -24,7 +24,12 @@ class StopReason(enum.Enum):
     RUNNING = "The run has not reached its end."
     FINISHED = "The end time was reached."
     STEP_TOO_SMALL = "The step size fell below its bound: the last failure is in the statistics."
+    SOLVES_FAIL = "Most solves fail, however small the step: the last failure is in the statistics."
     TOO_MANY_STEPS = "The largest number of steps was reached before the end time."
+
+
+# A run that fails this often, and in half of its steps, creeps and will not arrive.
+_FAILURES = 100
 
 
 class Observer(Protocol):
@@ -118,6 +123,9 @@ class Evolution:
                 stats.last_failure = report.failure
                 accept, factor = False, 0.25
                 self._slopes = []
+                if stats.failed_solves > max(_FAILURES, stats.steps // 2):
+                    self.status = StopReason.SOLVES_FAIL
+                    return False
             else:
                 accept, factor = self.control.judge(report.error, self.stepper.order)
                 stats.rejected += not accept

@@ -27,6 +27,7 @@ from ufd.fem.newton import StageSolver
 from ufd.fem.state import State
 from ufd.parallel import agree, largest, smallest, total
 from ufd.problem.diffusion import UltraFastDiffusion
+from ufd.problem.manifolds import Sphere
 
 Array = NDArray[np.float64]
 CONTRAST_LIMIT = 1e30
@@ -106,6 +107,26 @@ class DiffusionSystem:
         return float(np.clip(0.1 * rtol ** (1 / (order + 1)) / max(rate, 1e-3), 1e-10, 0.1))
 
 
+def _surface(
+    sphere: Sphere, mesh: SurfaceMesh | None, cells: int | None, degree: int | None
+) -> SurfaceMesh:
+    if mesh is None:
+        return sphere_mesh(
+            sphere.dim, cells, default_degree(sphere.dim) if degree is None else degree
+        )
+    for name, value in (("cells", cells), ("degree", degree)):
+        if value is not None:
+            raise InputError(
+                f"{name} = {value!r}: a mesh is given, which has its own; leave it out"
+            )
+    if mesh.points.shape[1] != sphere.ambient_dim:
+        raise InputError(
+            f"mesh: its nodes lie in R^{mesh.points.shape[1]}; the problem needs "
+            f"R^{sphere.ambient_dim}"
+        )
+    return mesh
+
+
 class DiffusionSolver:
     """Steps one problem through time; every method is collective.
 
@@ -146,8 +167,13 @@ class DiffusionSolver:
         contrast: float = CONTRAST_LIMIT,
     ) -> None:
         control = ErrorControl(rtol) if dt is None else FixedStep(dt)
-        dim = problem.manifold.dim
-        surface = mesh or sphere_mesh(dim, cells, default_degree(dim) if degree is None else degree)
+        surface = _surface(problem.manifold, mesh, cells, degree)
+        if not isinstance(stepper, SDIRK | None):
+            raise InputError(f"stepper = {stepper!r} must be a method such as ufd.SDIRK4()")
+        if newton_tol is not None and not 0 < newton_tol < 1e-3:
+            raise InputError(f"newton_tol = {newton_tol!r} must lie between 0 and 1e-3")
+        if not contrast > 1:
+            raise InputError(f"contrast = {contrast!r} must be above 1")
         if newton_tol is None:
             newton_tol = float(np.clip(1e-3 * rtol, 1e-13, 1e-11)) if dt is None else 1e-12
         self._tolerances = {"rtol": rtol, "dt": dt, "newton_tol": newton_tol, "contrast": contrast}

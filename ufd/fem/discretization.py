@@ -89,7 +89,9 @@ class Discretization:
         function.x.array[: self.owned] = values
         function.x.scatter_forward()
         result = np.empty(len(self.mesh.geometry.x))
-        result[self.mesh.geometry.dofmaps[0].ravel()] = function.x.array[self.space.dofmap.list.ravel()]
+        result[self.mesh.geometry.dofmaps[0].ravel()] = function.x.array[
+            self.space.dofmap.list.ravel()
+        ]
         return result[: self.mesh.geometry.index_map().size_local]
 
     @cached_property

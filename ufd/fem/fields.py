@@ -94,7 +94,11 @@ class FieldHistory:
 
 def stored_problem(path: Path, comm: MPI.Comm) -> dict | None:
     """The ``[problem]`` table in a file written by `FieldHistory.save`."""
-    return json.loads(str(on_root(comm, lambda: read_arrays(path))["problem"]))
+    stored = on_root(comm, lambda: read_arrays(path))
+    try:
+        return json.loads(str(stored["problem"]))
+    except (KeyError, ValueError):
+        raise StorageError(f"cannot read {path}: it holds no problem") from None
 
 
 def read_fields(path: Path, problem: UltraFastDiffusion, comm: MPI.Comm) -> FieldHistory:
@@ -113,8 +117,8 @@ def read_fields(path: Path, problem: UltraFastDiffusion, comm: MPI.Comm) -> Fiel
                 stored["points"], stored["cells"], str(stored["cell_type"]), degree
             )
         times, ratios = stored["times"], stored["ratio"]
-    except KeyError as missing:
-        raise StorageError(f"cannot read {path}: {missing} is missing") from None
+    except (KeyError, ValueError, TypeError) as error:
+        raise StorageError(f"cannot read {path}: {error} is missing or wrong") from None
     history = FieldHistory(problem, Discretization(surface, problem.teacher, comm))
     if ratios.shape != (len(times), history.space.size):
         raise StorageError(f"cannot read {path}: its values do not fit its mesh")

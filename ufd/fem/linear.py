@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from petsc4py import PETSc
 
+from ufd.exceptions import InputError
+
 Array = NDArray[np.float64]
 _NATIVE_LIMIT = 1_000
 DIRECT_LIMIT = 150_000
@@ -35,6 +37,8 @@ class ShiftedSolver:
     """
 
     def __init__(self, K: PETSc.Mat, D: Array, method: str | None = None) -> None:
+        if method not in (None, "direct", "multigrid"):
+            raise InputError(f'linear = {method!r} must be "direct", "multigrid" or None')
         self._K = K
         self._A = K.duplicate(copy=True)
         self._stiff_diagonal = K.getDiagonal().array.copy()

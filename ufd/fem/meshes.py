@@ -143,8 +143,8 @@ def _default_cells(dim: int, degree: int) -> int:
     return 4 if degree == 1 else max(1, round(32 / degree))
 
 
-def sphere_mesh(dim: int, cells: int | None, degree: int) -> SurfaceMesh:
-    """The mesh of S^dim for a degree: chords or arcs, icosphere level or cells per cube edge.
+def checked_cells(dim: int, cells: int | None, degree: int) -> int:
+    """The number of cells that `sphere_mesh` would use.
 
     Raises:
         InputError: If the degree, the number of cells or the dimension is out of range.
@@ -164,6 +164,16 @@ def sphere_mesh(dim: int, cells: int | None, degree: int) -> SurfaceMesh:
         what, low, high = "number of cells per cube edge", 1 + (degree == 2), 4096
     if isinstance(cells, bool) or not isinstance(cells, int) or not low <= cells <= high:
         raise InputError(f"cells = {cells!r}: the {what} must be an integer from {low} to {high}")
+    return cells
+
+
+def sphere_mesh(dim: int, cells: int | None, degree: int) -> SurfaceMesh:
+    """The mesh of S^dim for a degree: chords or arcs, icosphere level or cells per cube edge.
+
+    Raises:
+        InputError: If the degree, the number of cells or the dimension is out of range.
+    """
+    cells = checked_cells(dim, cells, degree)
     if dim == 1:
         return circle(cells, degree)
     return icosphere(cells) if degree == 1 else cubed_sphere(cells, degree)

@@ -49,13 +49,17 @@ class StageSolver:
         self._x, self._y = space.K.createVecRight(), space.K.createVecRight()
         self._absolute_K: PETSc.Mat | None = None
 
-    def _apply(self, s: Array) -> Array:
-        """K s, with the constant that K annihilates taken out first: less round-off."""
+    def _centred(self, s: Array) -> Array:
+        """s less a constant, which K annihilates, where that is smaller everywhere."""
         comm = self.space.comm
         centre = total(comm, float(self.space.D @ s))
-        if not np.isfinite(centre):
-            centre = 0.0
-        self._x.array = s - centre
+        shifted = s - centre
+        gain = float(np.max(np.abs(shifted) - np.abs(s), initial=-np.inf))
+        return shifted if largest(comm, gain) <= 0 else s
+
+    def _apply(self, s: Array) -> Array:
+        """K s."""
+        self._x.array = self._centred(s)
         self.space.K.mult(self._x, self._y)
         return self._y.array.copy()
 

@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
         "dolfinx": dolfinx.__version__,
         "petsc": ".".join(map(str, PETSc.Sys.getVersion())),
         "slepc": ".".join(map(str, SLEPc.Sys.getVersion())),
-        "mpi": MPI.Get_library_version().split("\n")[0].strip("\0 "),
+        "mpi": " ".join(MPI.Get_library_version().split("\n")[0].strip("\0").split()),
     }
 
 
