@@ -21,11 +21,13 @@ from ufd.exceptions import UfdError
 
 def total(comm: MPI.Comm, value: Any) -> Any:
     """Sum of a number, or of an array entry by entry, over the ranks."""
-    return comm.allreduce(value, op=MPI.SUM)
+    return value if comm.size == 1 else comm.allreduce(value, op=MPI.SUM)
 
 
 def largest(comm: MPI.Comm, value: Any) -> Any:
     """Maximum of a number, or of an array entry by entry, over the ranks."""
+    if comm.size == 1:
+        return value
     if isinstance(value, np.ndarray):
         result = np.empty_like(value)
         comm.Allreduce(value, result, op=MPI.MAX)
@@ -35,7 +37,7 @@ def largest(comm: MPI.Comm, value: Any) -> Any:
 
 def smallest(comm: MPI.Comm, value: float) -> float:
     """Minimum of a number over the ranks."""
-    return comm.allreduce(value, op=MPI.MIN)
+    return value if comm.size == 1 else comm.allreduce(value, op=MPI.MIN)
 
 
 def on_root[T](comm: MPI.Comm, action: Callable[[], T]) -> T:

@@ -35,11 +35,16 @@ def density_at(density: Density, points: ArrayLike) -> Array:
     return np.exp(density.log_density(density.manifold.points(points)))
 
 
+def _shown(value: Any) -> str:
+    """``repr`` on one line."""
+    return " ".join(repr(value).split())
+
+
 def _number(owner: str, name: str, value: Any, minimum: float = -math.inf) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise InputError(f"{owner}: {name} = {value!r} is not a number") from None
+        raise InputError(f"{owner}: {name} = {_shown(value)} is not a number") from None
     if not math.isfinite(number) or number < minimum:
         bound = "" if minimum == -math.inf else f" and at least {minimum:g}"
         raise InputError(f"{owner}: {name} = {value!r} must be finite{bound}")
@@ -68,16 +73,18 @@ def _log_bessel(order: float, x: float) -> float:
     direct = float(ive(order, x))
     if direct > 0:
         return math.log(direct)
-    # Debye's expansion for large orders (DLMF 10.41.3); its error is of size order^-4.
+    # Debye's expansion (DLMF 10.41.3) for large orders or, beyond the reach of ``ive``, large x;
+    # its error is of size root^-4.
     root = math.hypot(order, x)
-    p = order / root
+    q, u = (order / root) ** 2, 1 / root
     series = (
         1
-        + (3 * p - 5 * p**3) / (24 * order)
-        + (81 * p**2 - 462 * p**4 + 385 * p**6) / (1152 * order**2)
-        + (30375 * p**3 - 369603 * p**5 + 765765 * p**7 - 425425 * p**9) / (414720 * order**3)
+        + (3 - 5 * q) / 24 * u
+        + (81 - 462 * q + 385 * q**2) / 1152 * u**2
+        + (30375 - 369603 * q + 765765 * q**2 - 425425 * q**3) / 414720 * u**3
     )
-    exponent = root - x + order * math.log(x / (order + root))
+    # root - x without cancellation, then the logarithm.
+    exponent = order * (order / (root + x)) + order * math.log(x / (order + root))
     return exponent - 0.5 * math.log(2 * math.pi * root) + math.log(series)
 
 
@@ -102,14 +109,17 @@ class VonMisesFisher:
         try:
             mean = np.asarray(self.mean, dtype=float)
         except (TypeError, ValueError):
-            raise InputError(f"VonMisesFisher: mean = {self.mean!r} is not a vector") from None
-        length = np.linalg.norm(mean)
-        if mean.ndim != 1 or mean.size < 2 or not np.isfinite(length) or length == 0:
             raise InputError(
-                f"VonMisesFisher: mean = {self.mean!r} must be a finite, non-zero vector"
+                f"VonMisesFisher: mean = {_shown(self.mean)} is not a vector"
+            ) from None
+        largest = float(np.max(np.abs(mean), initial=0.0))
+        if mean.ndim != 1 or mean.size < 2 or not 0 < largest < math.inf:
+            raise InputError(
+                f"VonMisesFisher: mean = {_shown(self.mean)} must be a finite, non-zero vector"
             )
+        mean = mean / largest
         kappa = _number("VonMisesFisher", "kappa", self.kappa, 0.0)
-        object.__setattr__(self, "mean", mean / length)
+        object.__setattr__(self, "mean", mean / np.linalg.norm(mean))
         object.__setattr__(self, "kappa", kappa)
         object.__setattr__(self, "manifold", Sphere(mean.size - 1))
         object.__setattr__(self, "_log_constant", self._normaliser(kappa))
@@ -244,7 +254,17 @@ class CallableDensity:
 
 
 def _positive(function: Callable[[Array], ArrayLike], points: Array) -> Array:
-    values = np.asarray(function(points), dtype=float)
+    returned = function(points)
+    try:
+        values = np.asarray(returned)
+        if values.dtype.kind not in "iuf":
+            raise TypeError
+    except (TypeError, ValueError):
+        raise InputError(
+            f"density: the function returned {type(returned).__name__} for {len(points)} points; "
+            f"real numbers of shape ({len(points)},) needed"
+        ) from None
+    values = values.astype(float, copy=False)
     if values.shape != (len(points),):
         raise InputError(
             f"density: the function returned shape {values.shape} for {len(points)} points; "
@@ -254,7 +274,7 @@ def _positive(function: Callable[[Array], ArrayLike], points: Array) -> Array:
     if bad.any():
         first = int(np.argmax(bad))
         raise InputError(
-            f"density: value {values[first]!r} at {np.round(points[first], 6).tolist()}; "
+            f"density: value {values[first]:g} at {np.round(points[first], 6).tolist()}; "
             "densities must be positive and finite everywhere"
         )
     return values
@@ -268,9 +288,11 @@ def density(manifold: Sphere, function: Callable[[Array], ArrayLike]) -> Callabl
     Raises:
         InputError: If a value is not positive and finite, or the integral does not settle.
     """
+    if not callable(function):
+        raise InputError(f"density: {_shown(function)} is not a function of points")
     previous = math.nan
-    order = 32
-    while order**manifold.dim <= 4_000_000:
+    order = 32 if manifold.dim <= 3 else 8
+    while order * ((order + 1) // 2) ** (manifold.dim - 1) <= 4_000_000:
         x, weights = manifold.quadrature(order)
         integral = float(weights @ _positive(function, x))
         if abs(integral - previous) <= 1e-12 * integral:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from ufd.exceptions import InputError
 
 Array = NDArray[np.float64]
 # Gauss-Jacobi rule on [0, 1] with weight (1 - x), for divergences near equilibrium.
-_NEAR = 0.05
+_NEAR = 0.2
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,11 @@ class PowerDivergence:
     p: float = 2.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.p, bool) or not isinstance(self.p, int | float):
+        if isinstance(self.p, bool) or not isinstance(self.p, Real):
             raise InputError(f"PowerDivergence: p = {self.p!r} is not a number")
         if not math.isfinite(self.p) or self.p < 0:
             raise InputError(f"PowerDivergence: p = {self.p!r} must be finite and at least 0")
+        object.__setattr__(self, "p", float(self.p))
 
     @property
     def m(self) -> float:
@@ -84,19 +86,19 @@ class PowerDivergence:
         x, weights = _jacobi_rule()
         close = np.where(near, h, 0.0)[:, None]
         result = np.where(near, h * h * ((1 + x * close) ** (self.m - 2) @ weights), 0.0)
-        far = w[~near]
-        with np.errstate(divide="ignore"):
-            if self.m == 0:
-                result[~near] = far - 1 - np.log(far)
-            elif self.m == 1:
-                positive = np.where(far > 0, far, 1.0)
-                result[~near] = np.where(
-                    far >= 0, np.where(far > 0, far * np.log(positive), 0) + 1 - far, np.inf
-                )
-            else:
-                p = self.p
-                result[~near] = (far**self.m - p + (p - 1) * far) / (p * (p - 1))
+        result[~near] = self._far_integrand(w[~near])
         return result
+
+    def _far_integrand(self, w: Array) -> Array:
+        """f(1/w) w away from 1, in two forms: nothing cancels as p tends to 1 or to 0."""
+        p, m = self.p, self.m
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            log = np.log(w)
+            if p >= 0.5:
+                return (w - 1 - (np.expm1(m * log) / m if m else log)) / p
+            power = np.where(w > 0, w * (np.expm1(-p * log) / p if p else -log), 0.0)
+        value = (power + w - 1) / (p - 1)
+        return value if p else np.where(w >= 0, value, np.inf)
 
 
 def _jacobi_rule() -> tuple[Array, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,8 +26,9 @@ class Sphere:
     dim: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.dim, bool) or not isinstance(self.dim, int) or self.dim < 1:
+        if isinstance(self.dim, bool) or not isinstance(self.dim, Integral) or self.dim < 1:
             raise InputError(f"Sphere: dim = {self.dim!r} is not a positive integer")
+        object.__setattr__(self, "dim", int(self.dim))
 
     @property
     def ambient_dim(self) -> int:
@@ -46,12 +48,16 @@ class Sphere:
             InputError: If the shape is wrong or a point is off the sphere by more than
                 ``tolerance``.
         """
-        x = np.atleast_2d(np.asarray(points, dtype=float))
+        try:
+            x = np.atleast_2d(np.asarray(points, dtype=float))
+        except (TypeError, ValueError):
+            raise InputError(f"points: {type(points).__name__} given, an array needed") from None
         if x.ndim != 2 or x.shape[1] != self.ambient_dim:
             raise InputError(
                 f"points: shape {np.shape(points)} given, (n, {self.ambient_dim}) needed"
             )
-        radius = np.linalg.norm(x, axis=1)
+        with np.errstate(over="ignore"):
+            radius = np.linalg.norm(x, axis=1)
         if not np.all(np.abs(radius - 1) <= tolerance):
             worst = int(np.argmax(np.where(np.isfinite(radius), np.abs(radius - 1), np.inf)))
             raise InputError(
