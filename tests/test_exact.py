@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from references import (
+from support.references import (
     QuantileReference,
     cauchy_mixture,
     kepler_density,

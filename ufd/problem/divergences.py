@@ -84,8 +84,8 @@ class PowerDivergence:
             return h * h / (2 * w)
         near = np.abs(h) < _NEAR
         x, weights = _jacobi_rule()
-        close = np.where(near, h, 0.0)[:, None]
-        result = np.where(near, h * h * ((1 + x * close) ** (self.m - 2) @ weights), 0.0)
+        close = np.where(near, h, 0.0)
+        result = close**2 * ((1 + x * close[:, None]) ** (self.m - 2) @ weights)
         result[~near] = self._far_integrand(w[~near])
         return result
 

@@ -62,9 +62,7 @@ def symmetric(
         return csc_array(stiffness @ diags_array(-cell / mu**2))
 
     start = np.full(n, 1 / (2 * np.pi))
-    return _integrate(
-        slope, start, times, method=method, jac=jacobian, rtol=rtol, atol=1e-3 * rtol
-    )
+    return _integrate(slope, start, times, method=method, jac=jacobian, rtol=rtol, atol=1e-3 * rtol)
 
 
 def _integrate(slope: Callable, mu: Array, times: Sequence[float], **options) -> Array:

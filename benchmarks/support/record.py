@@ -1,0 +1,97 @@
+"""Results of a benchmark: one JSON document, and the Markdown that is made from it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ufd.analysis.provenance import collect
+from ufd.fem.stack import versions
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement with its threshold, what was measured, and whether it holds."""
+
+    text: str
+    threshold: str
+    measured: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+def cpu_seconds[T](action: Callable[[], T], repeats: int = 1) -> tuple[float, T]:
+    """Median CPU time of an action, and what it returned last."""
+    seconds = []
+    for _ in range(repeats):
+        begin = time.process_time()
+        result = action()
+        seconds.append(time.process_time() - begin)
+    return median(seconds), result
+
+
+def record(
+    name: str,
+    title: str,
+    claims: Sequence[Claim],
+    tables: Sequence[Table],
+    settings: dict[str, Any],
+    notes: Sequence[str] = (),
+) -> None:
+    """Write results/NAME.json and results/NAME.md, and print the latter."""
+    document = {
+        "title": title,
+        "claims": [asdict(claim) for claim in claims],
+        "tables": [asdict(table) for table in tables],
+        "settings": settings,
+        "notes": list(notes),
+        "provenance": collect(1, settings, versions()) | {"host": None, "command": f"{name}.py"},
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    text = _markdown(document)
+    (RESULTS / f"{name}.md").write_text(text)
+    print(text)
+
+
+def _markdown(document: dict[str, Any]) -> str:
+    lines = [
+        f"# {document['title']}",
+        "",
+        "| claim | threshold | measured | holds |",
+        "|---|---|---|---|",
+    ]
+    for claim in document["claims"]:
+        holds = "yes" if claim["holds"] else "**no**"
+        lines.append(f"| {claim['text']} | {claim['threshold']} | {claim['measured']} | {holds} |")
+    for table in document["tables"]:
+        lines += ["", f"## {table['title']}", "", "| " + " | ".join(table["columns"]) + " |"]
+        lines.append("|" + "---|" * len(table["columns"]))
+        lines += ["| " + " | ".join(_cell(c) for c in row) + " |" for row in table["rows"]]
+    if document["notes"]:
+        lines += ["", "## Notes", "", *(f"- {note}" for note in document["notes"])]
+    origin = document["provenance"]
+    shown = ("ufd", "git_commit", "git_dirty", "numpy", "scipy", "dolfinx", "petsc", "finished")
+    lines += ["", "Made by " + ", ".join(f"{key} {origin[key]}" for key in shown) + ".", ""]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(value)
