@@ -75,7 +75,7 @@ def run(**overrides) -> list[Claim]:
     reference = found[meshes[0]][2]
     errors = {mesh: np.abs(found[mesh][2] / reference - 1) for mesh in meshes}
     rows = [
-        [d, c, found[d, c][0], found[d, c][1], *(float(v) for v in found[d, c][2]),
+        [d, c, found[d, c][0], found[d, c][1], *(f"{v:.9g}" for v in found[d, c][2]),
          *(float(e) for e in errors[d, c])]
         for d, c in meshes
     ]  # fmt: skip

@@ -95,7 +95,23 @@ def _main(scene: Path, target: Path) -> None:
         surface = pyvista.StructuredGrid(*np.moveaxis(points, -1, 0)[..., None])
         surface["density"] = panel.ravel(order="F")
         plotter.add_mesh(
-            surface, clim=limits, cmap="viridis", smooth_shading=True, show_scalar_bar=index == 0
+            surface,
+            clim=limits,
+            cmap="viridis",
+            smooth_shading=True,
+            ambient=0.4,
+            show_scalar_bar=index == 0,
+            scalar_bar_args={
+                "title": "density",
+                "n_labels": 3,
+                "fmt": "%.2g",
+                "title_font_size": 14,
+                "label_font_size": 14,
+                "position_x": 0.2,
+                "position_y": 0.02,
+                "width": 0.6,
+                "height": 0.14,
+            },
         )
         plotter.add_text(str(title), font_size=10)
         plotter.view_vector(view)

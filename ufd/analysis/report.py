@@ -80,7 +80,7 @@ def write_report(result: Result, directory: Path) -> Path:
         "functionals": _functionals(result),
         "error_note": _error_note(result),
         "conserved": _conserved(result),
-        "stats": result.stats,
+        "stats": {key: _short(value) for key, value in result.stats.items()},
         "provenance": result.provenance,
         "images": images,
     }
@@ -143,8 +143,8 @@ def _describe(table: Mapping[str, Any] | None) -> str:
 
 def _short(value: Any) -> str:
     if isinstance(value, list):
-        return "(" + ", ".join(f"{v:.4g}" for v in value) + ")"
-    return f"{value:.6g}"
+        return "(" + ", ".join(_short(v) for v in value) + ")"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _problem(problem: UltraFastDiffusion) -> dict[str, Any]:
