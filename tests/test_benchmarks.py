@@ -1,0 +1,92 @@
+"""Each benchmark runs with tiny values, records what it says, and its judges can say no."""
+
+from __future__ import annotations
+
+import json
+
+import circle_vs_paper
+import numpy as np
+import pytest
+import sphere_front
+import sphere_mixture
+from support import record
+from support.rivals import centres, one_sided, symmetric
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """A folder for the records."""
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    return tmp_path
+
+
+def test_circle(results):
+    """The claims appear with their thresholds; the tables hold every method."""
+    claims = circle_vs_paper.run(
+        gammas=(10.0,),
+        paper_cells=64,
+        repeats=1,
+        symmetric=[(256, 1e-4)],
+        ufd=[(8, 6, 1e-2), (16, 6, 1e-3)],
+        targets=(1e-2,),
+    )
+    document = json.loads((results / "circle_vs_paper.json").read_text())
+    assert [c["text"] for c in document["claims"]] == [c.text for c in claims]
+    assert {t["title"].split(", ")[1].split(":")[0] for t in document["tables"]} == {
+        "paper",
+        "symmetric",
+        "ufd",
+    }
+    assert "git_commit" in document["provenance"]
+    assert (results / "circle_vs_paper.md").read_text().startswith("# ")
+
+
+def test_circle_judge_says_no():
+    """A slower or less accurate method of ours fails the claims."""
+    rows = {
+        "paper": [("p", 1e-3, 1.0)],
+        "symmetric": [("s", 1e-6, 0.1)],
+        "ufd": [("u", 1e-6, 0.2)],
+    }
+    assert [claim.holds for claim in circle_vs_paper.judge(1.0, rows, (1e-5,))] == [False, False]
+    rows["ufd"] = [("u", 1e-6, 0.005)]
+    assert [claim.holds for claim in circle_vs_paper.judge(1.0, rows, (1e-5,))] == [True, True]
+    rows["ufd"] = [("u", 1e-4, 0.005)]
+    assert not any(claim.holds for claim in circle_vs_paper.judge(1.0, rows, (1e-5,)))
+
+
+def test_rivals_converge_to_the_reference():
+    """One-sided differences at first order, symmetric volumes at second, to the same density."""
+    settings = circle_vs_paper.DEFAULTS | {"times": (0.25,), "end": 0.5}
+    problem = circle_vs_paper.Problem(1.0, settings)
+    nu = problem.nu.density
+    first = [
+        problem.error(one_sided(nu(centres(n)), np.full(n, 1 / (2 * np.pi)), [0.25]))
+        for n in (32, 64)
+    ]
+    second = [problem.error(symmetric(nu, n, [0.25], 1e-7)) for n in (32, 64)]
+    assert 0.7 < np.log2(first[0] / first[1]) < 1.4
+    assert 1.8 < np.log2(second[0] / second[1]) < 2.2
+
+
+def test_mixture(results):
+    """Small meshes: the table has a row for each, the claims are those of the docstring."""
+    claims = sphere_mixture.run(
+        rtol=1e-3,
+        end=0.1,
+        meshes=[(4, 3), (4, 2), (3, 4), (1, 1), (1, 2)],
+        smooth=[(4, 2), (4, 3)],
+        smooth_times=(0.1,),
+    )
+    document = json.loads((results / "sphere_mixture.json").read_text())
+    assert len(document["tables"][0]["rows"]) == 5
+    assert len(claims) == 3
+    assert not claims[0].holds, "meshes this coarse cannot agree to 1e-6"
+
+
+def test_front(results):
+    """Two kinds of elements, and the extrapolation between them."""
+    claims = sphere_front.run(rtol=1e-2, end=0.05, meshes=[(1, 1), (1, 2), (4, 2), (4, 3)])
+    document = json.loads((results / "sphere_front.json").read_text())
+    assert len(claims) == 2
+    assert document["tables"][0]["rows"][-1][1] == "extrapolated"
