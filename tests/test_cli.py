@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from output import lines_of, said_once
 
 import ufd
 from ufd import cli
@@ -97,20 +98,6 @@ def finished(request, launch, tmp_path_factory):
     ranks = None if request.param == 1 else request.param
     job = launch("ufd", "run", "case.toml", ranks=ranks, cwd=folder)
     return folder / "output" / "case", job, request.param
-
-
-def lines_of(text: str) -> list[str]:
-    assert "\r" not in text
-    return text.splitlines()
-
-
-def said_once(text: str, *parts: str) -> None:
-    """``text`` is one line that starts with the program's name and holds ``parts``."""
-    lines = lines_of(text)
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("ufd: ")
-    for part in parts:
-        assert part in lines[0]
 
 
 @pytest.mark.parametrize("name", BAD)

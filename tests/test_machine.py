@@ -10,6 +10,7 @@ import shutil
 import time
 
 import pytest
+from output import lines_of, said_once
 
 from ufd.launch import own_mpirun
 
@@ -30,20 +31,6 @@ def case(tmp_path):
     path.parent.mkdir()
     path.write_text(CASE)
     return path
-
-
-def lines_of(text: str) -> list[str]:
-    assert "\r" not in text
-    return text.splitlines()
-
-
-def said_once(text: str, *parts: str) -> None:
-    """``text`` is one line that starts with the program's name and holds ``parts``."""
-    lines = lines_of(text)
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("ufd: ")
-    for part in parts:
-        assert part in lines[0]
 
 
 def test_doctor(launch):
