@@ -16,7 +16,10 @@ def landing_times(times: Sequence[float], start: float = 0.0) -> list[float]:
     Raises:
         InputError: If they are empty, not finite, not increasing, or before ``start``.
     """
-    landing = [float(t) for t in times]
+    try:
+        landing = [float(t) for t in times]
+    except (TypeError, ValueError):
+        raise InputError(f"times = {times!r} must be a sequence of numbers") from None
     if not landing or not np.all(np.isfinite(landing)):
         raise InputError(f"times = {landing!r} must be finite and not empty")
     if any(b <= a for a, b in itertools.pairwise(landing)) or landing[0] < start:
@@ -35,8 +38,8 @@ def merged(*schedules: Iterable[float], end: float) -> list[float]:
     Raises:
         InputError: If a time lies outside [0, end].
     """
-    every = sorted({0.0, end, *(float(t) for schedule in schedules for t in schedule)})
-    if every[0] < 0 or every[-1] > end:
-        outside = every[0] if every[0] < 0 else every[-1]
-        raise InputError(f"times: {outside:g} lies outside [0, {end:g}]")
-    return every
+    every = {0.0, end, *(float(t) for schedule in schedules for t in schedule)}
+    for t in every:
+        if not 0 <= t <= end:
+            raise InputError(f"times: {t:g} lies outside [0, {end:g}]")
+    return sorted(every)

@@ -117,7 +117,8 @@ class VonMisesFisher:
             raise InputError(
                 f"VonMisesFisher: mean = {_shown(self.mean)} must be a finite, non-zero vector"
             )
-        mean = mean / largest
+        # A power of two changes no digit; lengths then neither overflow nor underflow.
+        mean = np.ldexp(mean, -math.frexp(largest)[1])
         kappa = _number("VonMisesFisher", "kappa", self.kappa, 0.0)
         object.__setattr__(self, "mean", mean / np.linalg.norm(mean))
         object.__setattr__(self, "kappa", kappa)
