@@ -191,6 +191,13 @@ def test_landing(control):
         assert np.diff(times).max() <= 0.07 * (1 + 1e-12)
 
 
+def test_landing_in_one_step():
+    """t + (target - t) may miss the target by a bit: neither that nor a second step happens."""
+    times = np.cumprod(1 + 3 * np.random.default_rng(0).random(40)) * 1e-3
+    run = evolution(FixedStep(1e30), 1e30, stepper=ufd.BackwardEuler())
+    assert list(run.iterate(times)) == times.tolist() and run.statistics.steps == 40
+
+
 def test_a_step_cut_short_is_forgotten():
     """After a landing steps go on as long as before."""
     run = evolution(FixedStep(0.25), 0.25, observers=[watcher := Watcher()])

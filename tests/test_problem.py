@@ -76,7 +76,7 @@ def test_von_mises_fisher_has_mass_one(d, kappa):
     assert zonal_integral(density, d, kappa) == pytest.approx(1, abs=1e-11)
 
 
-@pytest.mark.parametrize(("d", "kappa"), [(100, 1e-3), (400, 5), (10_000, 1000)])
+@pytest.mark.parametrize(("d", "kappa"), [(120, 1e-5), (400, 1), (10_000, 1000)])
 def test_mass_one_where_bessel_functions_underflow(d, kappa):
     """Slices in logarithms; the trapezoidal rule is spectral for a peak inside (0, pi)."""
     mode = math.acos(2 * kappa / (d + math.hypot(d, 2 * kappa)))

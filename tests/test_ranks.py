@@ -287,3 +287,22 @@ def test_refusals_on_every_rank(changes, options, words, comm):
     text = str(caught.value)
     assert words in text and "\n" not in text
     assert set(comm.allgather(text)) == {text}
+
+
+@pytest.mark.launches
+@pytest.mark.timeout(200)
+def test_a_rank_without_cells(launch, tmp_path):
+    """Four ranks for three chords: the same answer as one rank gives."""
+    script = tmp_path / "few.py"
+    script.write_text(
+        "import ufd\nufd.abort_on_error()\n"
+        "p = ufd.UltraFastDiffusion(ufd.VonMisesFisher([1, 0], 1.0), ufd.Uniform(ufd.Sphere(1)))\n"
+        "s = ufd.DiffusionSolver(p, cells=3, degree=1, dt=0.1)\n"
+        "s.step()\nvalue = s.divergence()\nif s.comm.rank == 0:\n    print(repr(value))\n"
+    )
+    values = []
+    for ranks in (1, 4):
+        job = launch("python", script, ranks=ranks, timeout=150)
+        assert job.returncode == 0, job.stderr
+        values.append(float(job.stdout))
+    assert values[1] == pytest.approx(values[0], rel=1e-10)

@@ -222,3 +222,11 @@ def test_rate_of_fixed_steps_is_the_discrete_one(stepper, dt, p):
     assert abs(discrete - 2 * gap) > 5e-3
     for name in ("divergence", "chi2", "chi2_reverse"):
         assert result.fit_rate(name).rate == pytest.approx(discrete, rel=1e-4)
+
+
+def test_a_rise_at_the_start_does_not_hide_the_decay():
+    """Windows grow backwards until the values rise; what was found later stands."""
+    t = np.linspace(0, 12, 200)
+    fit = ufd.fit_rate(t, np.exp(-t) - 0.9 * np.exp(-3 * t))
+    assert abs(fit.rate - 1) < 5 * fit.stderr
+    assert fit.window[0] > 1

@@ -59,7 +59,7 @@ def agree[T](comm: MPI.Comm, action: Callable[[], T]) -> T:
     result, error = None, None
     try:
         result = action()
-    except UfdError as caught:
+    except Exception as caught:  # a user's function may raise anything
         error = caught
     for failure in comm.allgather(error):
         if failure is not None:

@@ -16,6 +16,8 @@ _FEWEST_POINTS = 6
 # An automatic window covers at least this factor in value, and its rate drifts less than this.
 _SPAN = 10.0
 _DRIFT = 0.02
+# Steps up in the logarithm that still count as round-off of a decay.
+_ROUND_OFF = 1e-9
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,10 @@ def _latest(time: Array, y: Array) -> RateFit:
         t, ys = time[start:], y[start:]
         if ys[0] - ys[-1] < math.log(_SPAN):
             continue
-        _require_decay(t, ys)
+        if np.any(np.diff(ys) > _ROUND_OFF):
+            if best is None:
+                _require_decay(t, ys)
+            break
         slope, error, drift = _line(t, ys)
         drifts.append(drift / max(-slope, 1e-300))
         if drifts[-1] > _DRIFT:
@@ -154,11 +159,11 @@ def _latest(time: Array, y: Array) -> RateFit:
 
 
 def _require_decay(t: Array, y: Array) -> None:
-    rising = np.flatnonzero(np.diff(y) > 1e-9)
+    rising = np.flatnonzero(np.diff(y) > _ROUND_OFF)
     if len(rising):
         raise InputError(
             f"fit_rate: the values grow at t = {t[rising[0] + 1]:g}; "
-            "the floor is reached or this is no decay: give a window that ends before"
+            "the floor is reached or this is no decay: give a window without them"
         )
 
 

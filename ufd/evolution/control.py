@@ -25,7 +25,7 @@ class ErrorControl:
             raise InputError(f"rtol = {self.rtol!r} must lie between 0 and 1")
 
     def judge(self, error: float | None, order: int) -> tuple[bool, float]:
-        """Return whether to accept, and the factor for the next step."""
+        """Return whether to accept, and the factor for the next step; error ~ dt^order."""
         scaled = max((error or 0.0) / self.rtol, 1e-8)
         if scaled > 1:
             return False, max(0.2, self.safety * scaled ** (-1 / order))

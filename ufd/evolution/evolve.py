@@ -23,7 +23,9 @@ class StopReason(enum.Enum):
 
     RUNNING = "The run has not reached its end."
     FINISHED = "The end time was reached."
-    STEP_TOO_SMALL = "The step size fell below its bound: the last failure is in the statistics."
+    STEP_TOO_SMALL = (
+        "The step size fell below its bound: no step is accurate enough or none is solved."
+    )
     SOLVES_FAIL = "Most solves fail, however small the step: the last failure is in the statistics."
     TOO_MANY_STEPS = "The largest number of steps was reached before the end time."
 
@@ -127,7 +129,7 @@ class Evolution:
                     self.status = StopReason.SOLVES_FAIL
                     return False
             else:
-                accept, factor = self.control.judge(report.error, self.stepper.order)
+                accept, factor = self.control.judge(report.error, self.stepper.estimate_order)
                 stats.rejected += not accept
             if accept:
                 break

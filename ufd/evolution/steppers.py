@@ -128,6 +128,11 @@ class SDIRK:
         report.slopes = history[-3:]
         return report
 
+    @property
+    def estimate_order(self) -> int:
+        """Power of dt with which the error estimate of a step falls."""
+        return self.order
+
     def decay_factor(self, z: float) -> float:
         """Stability function R(z), z = -lambda dt."""
         slopes: list[float] = []
@@ -150,6 +155,11 @@ class BackwardEuler(SDIRK):
     gamma: float = 1.0
     lower: tuple[tuple[float, ...], ...] = ((),)
     error_weights: tuple[float, ...] = (0.0,)
+
+    @property
+    def estimate_order(self) -> int:
+        """See `SDIRK.estimate_order`: the step itself, not an embedded method, is halved."""
+        return 2
 
     def step(self, system, t, values, dt, slopes=(), *, estimate=True) -> Step:
         """See `SDIRK.step`."""

@@ -56,11 +56,12 @@ class Discretization:
         directions = coordinates / np.linalg.norm(coordinates, axis=1, keepdims=True)
         log_nu = agree(comm, lambda: teacher.log_density(directions))
         self.nodes = directions[: self.owned]
-        top = largest(comm, float(log_nu.max()))
-        if smallest(comm, float(log_nu.min())) < top - 690:
+        top = largest(comm, float(log_nu.max(initial=-np.inf)))
+        spread = top - smallest(comm, float(log_nu.min(initial=np.inf)))
+        if spread > 690:
             raise InputError(
                 "teacher: its density underflows double precision on this mesh "
-                f"(log contrast {top - smallest(comm, float(log_nu.min())):.0f} > 690); "
+                f"(log contrast {spread:.0f} > 690); "
                 "add a background component or lower the concentration"
             )
         weight = fem.Function(self.space)

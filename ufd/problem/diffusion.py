@@ -37,6 +37,10 @@ class UltraFastDiffusion:
     source: Source | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.divergence, PowerDivergence):
+            raise InputError(
+                f"UltraFastDiffusion: divergence = {self.divergence!r} must be a PowerDivergence"
+            )
         if self.teacher.manifold != self.initial.manifold:
             raise InputError(
                 f"UltraFastDiffusion: the teacher lives on {self.teacher.manifold} and the "
