@@ -168,7 +168,7 @@ def test_templates_name_no_place():
         ("solve.py", "from ufd.newcomer import x", "has no floor"),
         ("solve.py", "x = 1\n" * (LONGEST + 1), "331 lines"),
         ("solve.py", 'cache = "/tmp/ufd"', "names a place"),
-        ("solve.py", "# see /work/shared", "names a place"),
+        ("solve.py", "# see /work/elsewhere", "names a place"),
         ("analysis/templates/x.jinja", "<img src='/root/x.png'>", "names a place"),
     ],
 )
