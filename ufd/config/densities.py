@@ -1,0 +1,108 @@
+"""Densities of a case file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ufd.exceptions import InputError
+from ufd.problem.densities import AngularCauchy, Density, Mixture, Uniform, VonMisesFisher
+from ufd.problem.manifolds import Sphere
+
+
+class Table(BaseModel):
+    """Frozen values; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class at:
+    """Puts the place in the case file before the message of an error."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, InputError):
+            raise InputError(f"{self._place}: {error}") from None
+
+
+class UniformTable(Table):
+    """The uniform density."""
+
+    kind: Literal["uniform"]
+
+    def build(self, sphere: Sphere) -> Density:
+        """The density on ``sphere``."""
+        return Uniform(sphere)
+
+
+class VonMisesFisherTable(Table):
+    """A von Mises-Fisher density."""
+
+    kind: Literal["von_mises_fisher"]
+    mean: list[float]
+    kappa: float = Field(ge=0)
+
+    def build(self, sphere: Sphere) -> Density:
+        """The density on ``sphere``."""
+        if len(self.mean) != sphere.ambient_dim:
+            raise InputError(
+                f"mean = {self.mean!r} has {len(self.mean)} entries; "
+                f"a sphere of dim = {sphere.dim} needs {sphere.ambient_dim}"
+            )
+        return VonMisesFisher(self.mean, self.kappa)
+
+
+class AngularCauchyTable(Table):
+    """A wrapped Cauchy density on the circle."""
+
+    kind: Literal["angular_cauchy"]
+    gamma: float = Field(ge=0)
+    centre: float = 0.0
+
+    def build(self, sphere: Sphere) -> Density:
+        """The density on ``sphere``."""
+        if sphere.dim != 1:
+            raise InputError(f'kind = "angular_cauchy" lives on the circle, and dim = {sphere.dim}')
+        return AngularCauchy(self.gamma, self.centre)
+
+
+class MixtureTable(Table):
+    """A mixture; its weights sum to 1, or are divided by their sum on request."""
+
+    kind: Literal["mixture"]
+    weights: list[Annotated[float, Field(gt=0)]]
+    components: list[DensityTable]
+    normalize: bool = False
+
+    def build(self, sphere: Sphere) -> Density:
+        """The density on ``sphere``."""
+        parts = []
+        for i, table in enumerate(self.components):
+            with at(f"components.{i}"):
+                parts.append(table.build(sphere))
+        total = sum(self.weights) if self.normalize else 1.0
+        try:
+            return Mixture(parts, [weight / total for weight in self.weights])
+        except InputError as error:
+            if len(parts) != len(self.weights):
+                raise
+            raise InputError(f"{error}; or set normalize = true") from None
+
+
+DensityTable = Annotated[
+    UniformTable | VonMisesFisherTable | AngularCauchyTable | MixtureTable,
+    Field(discriminator="kind"),
+]
+
+DENSITIES: dict[str, type[Table]] = {
+    "uniform": UniformTable,
+    "von_mises_fisher": VonMisesFisherTable,
+    "angular_cauchy": AngularCauchyTable,
+    "mixture": MixtureTable,
+}
