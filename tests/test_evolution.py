@@ -220,7 +220,33 @@ def test_steps_without_an_end():
     run = evolution(FixedStep(0.125), 0.125, observers=[watcher := Watcher()])
     assert run.step() and run.t == 0.125 and run.step() and run.t == 0.25
     assert [landed for _, _, landed in watcher.seen] == [True, False, False]
-    assert run.advance(0.2) and run.t == 0.25  # a time that is past
+    assert run.advance(0.25) and run.t == 0.25 and run.statistics.steps == 2
+
+
+def test_times_that_cannot_be_advanced_to():
+    """Refused in one line with the current time, before anything moves."""
+    run = evolution(FixedStep(0.125), 0.125, observers=[watcher := Watcher()])
+    assert run.advance(0.25)
+    for to in (math.nan, math.inf, -math.inf, 0.2, -1, "1", None):
+        with pytest.raises(ufd.InputError) as caught:
+            run.advance(to)
+        expected = f"to = {to!r} must be finite and at least the current time 0.25"
+        assert str(caught.value) == expected
+    assert run.t == 0.25 == watcher.times()[-1] and run.statistics.steps == 2
+    assert run.advance(np.float64(0.5)) and run.advance(np.int64(1)) and run.t == 1
+
+
+def test_status_of_a_run_that_goes_on():
+    """A step after the end, or after a stop, makes it run again; a landing finishes it."""
+    run = evolution(FixedStep(0.125), 0.125)
+    assert list(run.iterate([0.25])) == [0.25] and run.status is StopReason.FINISHED
+    assert run.step() and run.status is StopReason.RUNNING and run.t == 0.375
+    assert list(run.iterate([0.5])) == [0.5] and run.status is StopReason.FINISHED
+    assert run.advance(0.5) and run.status is StopReason.FINISHED  # nothing to do
+    run.max_steps = 4
+    assert not run.step() and run.status is StopReason.TOO_MANY_STEPS
+    run.max_steps = 10
+    assert run.advance(0.75) and run.status is StopReason.RUNNING
 
 
 def test_observers_in_order():

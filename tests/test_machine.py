@@ -7,12 +7,14 @@ rank only, which must not leave the others waiting.
 from __future__ import annotations
 
 import shutil
+import sysconfig
 import time
 
 import pytest
-from output import lines_of, said_once
+from said import lines_of, said_once
 
-from ufd.launch import own_mpirun
+import ufd
+from ufd.launch import c_compiler, own_mpirun
 
 CASE = """[problem]
 dim = 1
@@ -67,6 +69,39 @@ def test_doctor_misses_the_compiler(launch, bare_path):
     wrong = [line for line in lines_of(job.stdout) if line.startswith("WRONG")]
     assert job.returncode == 1 and len(wrong) == 1
     assert wrong[0].split()[1] == "compiler" and "apt install gcc" in wrong[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("clang", ["clang"]),
+        ("ccache gcc -O2", ["ccache", "gcc", "-O2"]),
+        ('"/opt/my gcc" -O2', ["/opt/my gcc", "-O2"]),
+        ('gcc "-O2', ["gcc", '"-O2']),
+        *((nothing, sysconfig.get_config_var("CC").split()) for nothing in (None, "", " ")),
+    ],
+)
+def test_name_of_the_compiler(asked, words):
+    """CC with its options, quoted or not; without it the compiler of this Python."""
+    assert c_compiler({} if asked is None else {"CC": asked}) == words
+
+
+@pytest.mark.launches
+def test_quoted_compiler(launch, case, tmp_path):
+    """A run and the doctor name the same compiler, blank and all."""
+    wanted = {"CC": "'no such gcc' -O2", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    job = launch("ufd", "run", case, cwd=case.parent, **wanted)
+    assert job.returncode == 2
+    said_once(job.stderr, "there is no C compiler 'no such gcc'", "apt install gcc")
+    job = launch("ufd", "doctor", timeout=100, **wanted)
+    assert job.returncode == 1 and "no such gcc was not found" in job.stdout
+
+
+@pytest.mark.launches
+def test_version_under_mpirun(launch):
+    """Said once, not once per rank."""
+    job = launch("ufd", "--version", ranks=2)
+    assert (job.returncode, job.stdout) == (0, f"ufd {ufd.__version__}\n")
 
 
 @pytest.mark.launches

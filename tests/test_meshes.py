@@ -40,6 +40,9 @@ class Rough:
         noise = np.sin(1e4 * points @ AXES[self.manifold.dim])
         return 0.5 * math.log(self.contrast) * noise
 
+    def axes(self) -> None:
+        return None
+
     def describe(self) -> None:
         return None
 
@@ -286,6 +289,15 @@ def test_points_off_the_sphere_are_refused(points, words, comm):
             ask(points)
         assert words in str(caught.value) and "\n" not in str(caught.value)
     assert comm.allreduce(1) == comm.size
+
+
+@pytest.mark.parametrize(("dim", "cells", "degree"), [(1, 5, 3), (2, 1, 1), (2, 2, 4)])
+def test_integers_of_numpy(dim, cells, degree):
+    """They build the mesh that Python's build, and are stored as Python's."""
+    ours = sphere_mesh(dim, np.int64(cells), np.int32(degree))
+    np.testing.assert_array_equal(ours.points, sphere_mesh(dim, cells, degree).points)
+    assert type(ours.degree) is int and type(ours.subdivisions) is int
+    assert (ours.degree, ours.subdivisions) == (degree, cells)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,11 @@ import pytest
 from mpi4py import MPI
 
 import ufd
+from ufd.exceptions import SetupError
 from ufd.fem.discretization import Discretization
 from ufd.fem.meshes import sphere_mesh
-from ufd.problem.densities import CallableDensity
+from ufd.fem.stack import compiled
+from ufd.problem.callables import CallableDensity
 
 CIRCLE, SPHERE = ufd.Sphere(1), ufd.Sphere(2)
 AXES = {1: [0.6, 0.8], 2: [0.48, -0.6, 0.64]}
@@ -264,6 +266,21 @@ def test_a_value_that_one_rank_sees(part, value, comm):
     text = str(caught.value)
     assert f"value {value:g} at" in text and "\n" not in text
     assert set(comm.allgather(text)) == {text}
+
+
+@pytest.mark.mpi
+def test_a_kernel_that_one_rank_cannot_compile(comm, monkeypatch):
+    """What FFCx says on the last rank is what every rank raises, in one line."""
+
+    def form(*_, **__) -> None:
+        if comm.rank == comm.size - 1:
+            raise RuntimeError("no space left\non the device")
+
+    monkeypatch.setattr("ufd.fem.stack.fem.form", form)
+    with pytest.raises(SetupError) as caught:
+        compiled(comm, None)
+    text = "FFCx could not compile a kernel: RuntimeError: no space left; run ufd doctor"
+    assert str(caught.value) == text and comm.allreduce(1) == comm.size
 
 
 @pytest.mark.mpi

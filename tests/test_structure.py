@@ -42,6 +42,9 @@ class Nodal:
     def log_density(self, points: np.ndarray) -> np.ndarray:
         return self.logarithm[cKDTree(self.nodes).query(points)[1]]
 
+    def axes(self) -> None:
+        return None
+
     def describe(self) -> None:
         return None
 

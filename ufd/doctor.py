@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ufd import __version__
-from ufd.launch import has_mpich_wheel, own_mpirun, without_launcher
+from ufd.launch import c_compiler, has_mpich_wheel, own_mpirun, without_launcher
 
 OK, HINT, BROKEN = 0, 1, 2
 _MARK = {OK: "ok   ", HINT: "hint ", BROKEN: "WRONG"}
@@ -97,7 +96,7 @@ def _python() -> Finding:
 
 
 def _compiler() -> Finding:
-    command = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    command = c_compiler()
     if shutil.which(command[0]) is None:
         cure = "apt install gcc, or set CC: FFCx compiles finite-element kernels when a run starts"
         return Finding("compiler", BROKEN, f"{command[0]} was not found", cure)

@@ -1,13 +1,16 @@
-"""What started this process: the right MPI launcher, or one that would run N copies of rank 0.
+"""What this process needs around it: the right MPI launcher, and a C compiler for its kernels.
 
-Nothing here imports MPI, since a foreign launcher can make that import end the process.
+A wrong launcher would run N copies of rank 0. Nothing here imports MPI, since a foreign launcher
+can make that import end the process.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
+import shlex
 import sys
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,6 +32,15 @@ def has_mpich_wheel() -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def c_compiler(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The words of the command by which FFCx compiles kernels: CC, or Python's own compiler."""
+    command = environment.get("CC", "").strip() or sysconfig.get_config_var("CC") or "cc"
+    try:
+        return shlex.split(command)
+    except ValueError:  # a quotation without an end
+        return command.split()
 
 
 def without_launcher(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from ufd.evolution.control import ErrorControl, FixedStep
 from ufd.evolution.schedules import landing_times
 from ufd.evolution.steppers import SDIRK, ImplicitSystem
+from ufd.exceptions import InputError
 
 Array = NDArray[np.float64]
 
@@ -104,6 +107,7 @@ class Evolution:
     def step(self, until: float | None = None) -> bool:
         """Take one accepted step, not past ``until``; False when the run cannot go on."""
         self.start()
+        self.status = StopReason.RUNNING
         begin = time.perf_counter()
         stats = self.statistics
         while True:
@@ -151,7 +155,15 @@ class Evolution:
         return True
 
     def advance(self, to: float) -> bool:
-        """Step until exactly t = ``to``; False when the run cannot go on."""
+        """Step until exactly t = ``to``; False when the run cannot go on.
+
+        Raises:
+            InputError: If ``to`` is not a finite number, or before the current time.
+        """
+        if not isinstance(to, Real) or not math.isfinite(to) or to < self.t:
+            raise InputError(
+                f"to = {to!r} must be finite and at least the current time {self.t:.17g}"
+            )
         self.start()
         while self.t < to:
             if not self.step(to):

@@ -8,6 +8,7 @@ whose geometry nodes are the Gauss-Lobatto-Legendre nodes of the elements, on th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 from mpi4py import MPI
 
@@ -143,13 +144,18 @@ def _default_cells(dim: int, degree: int) -> int:
     return 4 if degree == 1 else max(1, round(32 / degree))
 
 
+def _is_whole(value: object) -> bool:
+    """Whether a value is an integer, of Python's or of NumPy's."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def checked_cells(dim: int, cells: int | None, degree: int) -> int:
     """The number of cells that `sphere_mesh` would use.
 
     Raises:
         InputError: If the degree, the number of cells or the dimension is out of range.
     """
-    if isinstance(degree, bool) or not isinstance(degree, int) or not 1 <= degree <= MAX_DEGREE:
+    if not _is_whole(degree) or not 1 <= degree <= MAX_DEGREE:
         raise InputError(f"degree = {degree!r} must be an integer from 1 to {MAX_DEGREE}")
     if dim not in (1, 2):
         raise InputError(f"dim = {dim}: finite elements cover the circle (1) and the sphere (2)")
@@ -162,9 +168,9 @@ def checked_cells(dim: int, cells: int | None, degree: int) -> int:
     else:
         # One cell of degree 2 over a whole cube face folds at its corners.
         what, low, high = "number of cells per cube edge", 1 + (degree == 2), 4096
-    if isinstance(cells, bool) or not isinstance(cells, int) or not low <= cells <= high:
+    if not _is_whole(cells) or not low <= cells <= high:
         raise InputError(f"cells = {cells!r}: the {what} must be an integer from {low} to {high}")
-    return cells
+    return int(cells)
 
 
 def sphere_mesh(dim: int, cells: int | None, degree: int) -> SurfaceMesh:
@@ -173,7 +179,7 @@ def sphere_mesh(dim: int, cells: int | None, degree: int) -> SurfaceMesh:
     Raises:
         InputError: If the degree, the number of cells or the dimension is out of range.
     """
-    cells = checked_cells(dim, cells, degree)
+    cells, degree = checked_cells(dim, cells, degree), int(degree)
     if dim == 1:
         return circle(cells, degree)
     return icosphere(cells) if degree == 1 else cubed_sphere(cells, degree)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sysconfig
 from typing import Any
 
 from mpi4py import MPI
@@ -15,6 +13,8 @@ from petsc4py import PETSc
 from slepc4py import SLEPc
 
 from ufd.exceptions import SetupError
+from ufd.launch import c_compiler
+from ufd.parallel import agree
 
 # Another job may hold the lock of a cold cache for longer than the default of 10 s.
 _JIT_SECONDS = 120
@@ -36,19 +36,19 @@ def compiled(comm: MPI.Comm, form: Any) -> fem.Form:
     Raises:
         SetupError: If it cannot be compiled, on every rank, with the likely cure.
     """
-    failure = None
-    try:
-        result = fem.form(form, jit_options={"timeout": _JIT_SECONDS})
-    except Exception as error:  # FFCx raises whatever the compiler, the disk or cffi raise.
-        failure = f"{type(error).__name__}: {error}".splitlines()[0]
-    for text in comm.allgather(failure):
-        if text is not None:
-            raise SetupError(f"FFCx could not compile a kernel: {_cure(text)}")
-    return result
+
+    def attempt() -> fem.Form:
+        try:
+            return fem.form(form, jit_options={"timeout": _JIT_SECONDS})
+        except Exception as error:  # FFCx raises whatever the compiler, the disk or cffi raise.
+            text = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise SetupError(f"FFCx could not compile a kernel: {_cure(text)}") from None
+
+    return agree(comm, attempt)
 
 
 def _cure(text: str) -> str:
-    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    compiler = c_compiler()[0]
     if shutil.which(compiler) is None:
         return f"there is no C compiler {compiler!r}; install gcc (apt install gcc) or set CC"
     return f"{text}; run ufd doctor"
