@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -17,9 +19,12 @@ _PUBLIC = {
     "VonMisesFisher": "problem.densities",
     "AngularCauchy": "problem.densities",
     "Mixture": "problem.densities",
-    "density": "problem.densities",
+    "ZonalHarmonic": "problem.zonal",
+    "density": "problem.callables",
     "PowerDivergence": "problem.divergences",
     "UltraFastDiffusion": "problem.diffusion",
+    "quantisation_teacher": "problem.quantisation",
+    "quantisation_time_scale": "problem.quantisation",
     "Measure": "problem.measures",
     "BackwardEuler": "evolution.steppers",
     "SDIRK2": "evolution.steppers",
@@ -55,6 +60,17 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+class _Package(ModuleType):
+    """Importing ``ufd.solve`` binds that name to the module; the public function must keep it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _PUBLIC and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
 if TYPE_CHECKING:
     from ufd.analysis.rates import fit_rate as fit_rate
     from ufd.evolution.evolve import StopReason as StopReason
@@ -69,14 +85,17 @@ if TYPE_CHECKING:
     from ufd.fem.diffusion import DiffusionSolver as DiffusionSolver
     from ufd.fem.spectrum import spectral_gap as spectral_gap
     from ufd.parallel import abort_on_error as abort_on_error
+    from ufd.problem.callables import density as density
     from ufd.problem.densities import AngularCauchy as AngularCauchy
     from ufd.problem.densities import Mixture as Mixture
     from ufd.problem.densities import Uniform as Uniform
     from ufd.problem.densities import VonMisesFisher as VonMisesFisher
-    from ufd.problem.densities import density as density
     from ufd.problem.diffusion import UltraFastDiffusion as UltraFastDiffusion
     from ufd.problem.divergences import PowerDivergence as PowerDivergence
     from ufd.problem.manifolds import Sphere as Sphere
     from ufd.problem.measures import Measure as Measure
+    from ufd.problem.quantisation import quantisation_teacher as quantisation_teacher
+    from ufd.problem.quantisation import quantisation_time_scale as quantisation_time_scale
+    from ufd.problem.zonal import ZonalHarmonic as ZonalHarmonic
     from ufd.solve import load as load
     from ufd.solve import solve as solve

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ufd.exceptions import InputError
 from ufd.problem.densities import AngularCauchy, Density, Mixture, Uniform, VonMisesFisher
 from ufd.problem.manifolds import Sphere
+from ufd.problem.zonal import ZonalHarmonic
 
 
 class Table(BaseModel):
@@ -31,6 +32,14 @@ class at:
             raise InputError(f"{self._place}: {error}") from None
 
 
+def _check_length(key: str, vector: list[float], sphere: Sphere) -> None:
+    if len(vector) != sphere.ambient_dim:
+        raise InputError(
+            f"{key} = {vector!r} has {len(vector)} entries; "
+            f"a sphere of dim = {sphere.dim} needs {sphere.ambient_dim}"
+        )
+
+
 class UniformTable(Table):
     """The uniform density."""
 
@@ -50,11 +59,7 @@ class VonMisesFisherTable(Table):
 
     def build(self, sphere: Sphere) -> Density:
         """The density on ``sphere``."""
-        if len(self.mean) != sphere.ambient_dim:
-            raise InputError(
-                f"mean = {self.mean!r} has {len(self.mean)} entries; "
-                f"a sphere of dim = {sphere.dim} needs {sphere.ambient_dim}"
-            )
+        _check_length("mean", self.mean, sphere)
         return VonMisesFisher(self.mean, self.kappa)
 
 
@@ -70,6 +75,20 @@ class AngularCauchyTable(Table):
         if sphere.dim != 1:
             raise InputError(f'kind = "angular_cauchy" lives on the circle, and dim = {sphere.dim}')
         return AngularCauchy(self.gamma, self.centre)
+
+
+class ZonalHarmonicTable(Table):
+    """The uniform density times 1 + amplitude P(axis.x)."""
+
+    kind: Literal["zonal_harmonic"]
+    axis: list[float]
+    degree: int = Field(ge=1)
+    amplitude: float = Field(gt=-1, lt=1)
+
+    def build(self, sphere: Sphere) -> Density:
+        """The density on ``sphere``."""
+        _check_length("axis", self.axis, sphere)
+        return ZonalHarmonic(self.axis, self.degree, self.amplitude)
 
 
 class MixtureTable(Table):
@@ -96,7 +115,7 @@ class MixtureTable(Table):
 
 
 DensityTable = Annotated[
-    UniformTable | VonMisesFisherTable | AngularCauchyTable | MixtureTable,
+    UniformTable | VonMisesFisherTable | AngularCauchyTable | ZonalHarmonicTable | MixtureTable,
     Field(discriminator="kind"),
 ]
 
@@ -104,5 +123,6 @@ DENSITIES: dict[str, type[Table]] = {
     "uniform": UniformTable,
     "von_mises_fisher": VonMisesFisherTable,
     "angular_cauchy": AngularCauchyTable,
+    "zonal_harmonic": ZonalHarmonicTable,
     "mixture": MixtureTable,
 }

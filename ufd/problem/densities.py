@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ufd.exceptions import InputError
+from ufd.problem.checks import direction, number
 from ufd.problem.manifolds import Sphere
 
 Array = NDArray[np.float64]
@@ -26,6 +27,13 @@ class Density(Protocol):
     def log_density(self, points: Array) -> Array:
         """Logarithm of the density at (n, ambient_dim) points on the sphere; shape (n,)."""
 
+    def axes(self) -> Array | None:
+        """The directions that the density singles out: (k, ambient_dim) unit vectors.
+
+        It is invariant under every orthogonal map that fixes all of them. None where nothing is
+        known, as for a function.
+        """
+
     def describe(self) -> dict[str, Any] | None:
         """The table of a case file that builds this density; None for a callable."""
 
@@ -33,22 +41,6 @@ class Density(Protocol):
 def density_at(density: Density, points: ArrayLike) -> Array:
     """Evaluate a density at (n, ambient_dim) points; shape (n,)."""
     return np.exp(density.log_density(density.manifold.points(points)))
-
-
-def _shown(value: Any) -> str:
-    """``repr`` on one line."""
-    return " ".join(repr(value).split())
-
-
-def _number(owner: str, name: str, value: Any, minimum: float = -math.inf) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{owner}: {name} = {_shown(value)} is not a number") from None
-    if not math.isfinite(number) or number < minimum:
-        bound = "" if minimum == -math.inf else f" and at least {minimum:g}"
-        raise InputError(f"{owner}: {name} = {value!r} must be finite{bound}")
-    return number
 
 
 @dataclass(frozen=True)
@@ -60,6 +52,10 @@ class Uniform:
     def log_density(self, points: Array) -> Array:
         """See `Density`."""
         return np.full(len(points), -self.manifold.log_area)
+
+    def axes(self) -> Array:
+        """See `Density`."""
+        return np.empty((0, self.manifold.ambient_dim))
 
     def describe(self) -> dict[str, Any]:
         """See `Density`."""
@@ -106,21 +102,9 @@ class VonMisesFisher:
     _log_constant: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        try:
-            mean = np.asarray(self.mean, dtype=float)
-        except (TypeError, ValueError):
-            raise InputError(
-                f"VonMisesFisher: mean = {_shown(self.mean)} is not a vector"
-            ) from None
-        largest = float(np.max(np.abs(mean), initial=0.0))
-        if mean.ndim != 1 or mean.size < 2 or not 0 < largest < math.inf:
-            raise InputError(
-                f"VonMisesFisher: mean = {_shown(self.mean)} must be a finite, non-zero vector"
-            )
-        # A power of two changes no digit; lengths then neither overflow nor underflow.
-        mean = np.ldexp(mean, -math.frexp(largest)[1])
-        kappa = _number("VonMisesFisher", "kappa", self.kappa, 0.0)
-        object.__setattr__(self, "mean", mean / np.linalg.norm(mean))
+        mean = direction("VonMisesFisher", "mean", self.mean)
+        kappa = number("VonMisesFisher", "kappa", self.kappa, 0.0)
+        object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "kappa", kappa)
         object.__setattr__(self, "manifold", Sphere(mean.size - 1))
         object.__setattr__(self, "_log_constant", self._normaliser(kappa))
@@ -136,6 +120,10 @@ class VonMisesFisher:
     def log_density(self, points: Array) -> Array:
         """See `Density`."""
         return self._log_constant + self.kappa * (points @ np.asarray(self.mean) - 1)
+
+    def axes(self) -> Array:
+        """See `Density`."""
+        return np.asarray(self.mean)[None][: self.kappa > 0]
 
     def describe(self) -> dict[str, Any]:
         """See `Density`."""
@@ -161,8 +149,8 @@ class AngularCauchy:
     centre: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "gamma", _number("AngularCauchy", "gamma", self.gamma, 0.0))
-        object.__setattr__(self, "centre", _number("AngularCauchy", "centre", self.centre))
+        object.__setattr__(self, "gamma", number("AngularCauchy", "gamma", self.gamma, 0.0))
+        object.__setattr__(self, "centre", number("AngularCauchy", "centre", self.centre))
 
     @property
     def manifold(self) -> Sphere:
@@ -174,6 +162,10 @@ class AngularCauchy:
         cosine = points @ np.array([math.cos(self.centre), math.sin(self.centre)])
         constant = 0.5 * math.log1p(self.gamma) - math.log(2 * math.pi)
         return constant - np.log1p(self.gamma * (1 - cosine) / 2)
+
+    def axes(self) -> Array:
+        """See `Density`."""
+        return np.array([[math.cos(self.centre), math.sin(self.centre)]])[: self.gamma > 0]
 
     def describe(self) -> dict[str, Any]:
         """See `Density`."""
@@ -198,7 +190,7 @@ class Mixture:
 
     def __post_init__(self) -> None:
         components = tuple(self.components)
-        weights = tuple(_number("Mixture", "weights", w) for w in self.weights)
+        weights = tuple(number("Mixture", "weights", w) for w in self.weights)
         if not components or len(components) != len(weights):
             raise InputError(
                 f"Mixture: {len(components)} components and {len(weights)} weights; "
@@ -229,77 +221,14 @@ class Mixture:
         ]
         return np.logaddexp.reduce(terms, axis=0)
 
+    def axes(self) -> Array | None:
+        """See `Density`."""
+        known = [axes for c in self.components if (axes := c.axes()) is not None]
+        return np.concatenate(known) if len(known) == len(self.components) else None
+
     def describe(self) -> dict[str, Any] | None:
         """See `Density`."""
         tables = [c.describe() for c in self.components]
         if None in tables:
             return None
         return {"kind": "mixture", "weights": list(self.weights), "components": tables}
-
-
-@dataclass(frozen=True, eq=False)
-class CallableDensity:
-    """A density from a positive function; build it with `density`."""
-
-    manifold: Sphere
-    function: Callable[[Array], ArrayLike]
-    log_constant: float
-
-    def log_density(self, points: Array) -> Array:
-        """See `Density`."""
-        return np.log(_positive(self.function, points)) - self.log_constant
-
-    def describe(self) -> None:
-        """A function cannot be written to a case file."""
-        return None
-
-
-def _positive(function: Callable[[Array], ArrayLike], points: Array) -> Array:
-    returned = function(points)
-    try:
-        values = np.asarray(returned)
-        if values.dtype.kind not in "iuf":
-            raise TypeError
-    except (TypeError, ValueError):
-        raise InputError(
-            f"density: the function returned {type(returned).__name__} for {len(points)} points; "
-            f"real numbers of shape ({len(points)},) needed"
-        ) from None
-    values = values.astype(float, copy=False)
-    if values.shape != (len(points),):
-        raise InputError(
-            f"density: the function returned shape {values.shape} for {len(points)} points; "
-            f"({len(points)},) needed"
-        )
-    bad = ~(np.isfinite(values) & (values > 0))
-    if bad.any():
-        first = int(np.argmax(bad))
-        raise InputError(
-            f"density: value {values[first]:g} at {np.round(points[first], 6).tolist()}; "
-            "densities must be positive and finite everywhere"
-        )
-    return values
-
-
-def density(manifold: Sphere, function: Callable[[Array], ArrayLike]) -> CallableDensity:
-    """Build a density from a positive function on (n, ambient_dim) points, and normalise it.
-
-    The integral is refined until two product rules agree to 1e-12.
-
-    Raises:
-        InputError: If a value is not positive and finite, or the integral does not settle.
-    """
-    if not callable(function):
-        raise InputError(f"density: {_shown(function)} is not a function of points")
-    previous = math.nan
-    order = 32 if manifold.dim <= 3 else 8
-    while order * ((order + 1) // 2) ** (manifold.dim - 1) <= 4_000_000:
-        x, weights = manifold.quadrature(order)
-        integral = float(weights @ _positive(function, x))
-        if abs(integral - previous) <= 1e-12 * integral:
-            return CallableDensity(manifold, function, math.log(integral))
-        previous, order = integral, 2 * order
-    raise InputError(
-        "density: the integral of the function does not settle to 1e-12; "
-        "give a smoother function, or a Mixture of closed forms"
-    )
