@@ -1,4 +1,4 @@
-"""Rates: fitted to a decay with an honest error, refused with a reason, predicted by modes."""
+"""Rates: fitted to a decay with an honest error, refused with a reason, as steps make them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import ufd
-from ufd.analysis.rates import RateFit, clusters, first_excited, fit_rate
+from ufd.analysis.rates import RateFit, discrete_rate, fit_rate, log_decay
+from ufd.evolution.steppers import STEPPERS
 
 T = np.linspace(0, 10, 201)
 
@@ -76,6 +77,29 @@ def test_a_window_is_taken_at_its_word():
     assert 0.2 < fit.rate < 2 and fit.stderr > 0.3
 
 
+def test_between_values():
+    """Like a window, but told by values; the order of the two does not matter."""
+    values = np.where(T < 4, np.exp(-3 * T), np.exp(-8 - T))
+    top, bottom = np.exp(-12.0), np.exp(-14.0)
+    fit = fit_rate(T, values, between=(1.001 * top, 0.999 * bottom))
+    assert fit.rate == pytest.approx(1, rel=1e-12)
+    assert fit.window == pytest.approx((4, 6)) and fit.points == 41
+    assert fit_rate(T, values, between=(0.999 * bottom, 1.001 * top)) == fit
+    assert fit == fit_rate(T, values, window=(3.99, 6.01))
+    early = fit_rate(T, 1e-30 * values, between=(math.inf, 1e-35))
+    assert early.rate == pytest.approx(3, rel=1e-12) and early.window[0] == 0
+
+
+def test_kind_makes_a_mode_rate():
+    """Half the rate of a quadratic functional, that of an amplitude; nothing without a kind."""
+    for kind, order in (("quadratic", 2), ("amplitude", 1)):
+        fit = fit_rate(T, np.exp(-3 * T), kind=kind)
+        assert fit.kind == kind and fit.mode_rate == fit.rate / order
+        assert fit.as_dict()["kind"] == kind
+    with pytest.raises(ufd.InputError, match=r"^fit_rate: kind was not given"):
+        fit_rate(T, np.exp(-3 * T)).mode_rate  # noqa: B018
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 def test_floor(noise):
     """What follows the first value at or below the floor is round-off."""
@@ -123,7 +147,12 @@ DECAY = np.exp(-T)
         (T, DECAY * (T != 5), {"window": (3, 9)}, "at t = 5 the value 0.0e+00 is at or below"),
         (T, 1 / DECAY, {"window": (3, 9)}, "the values grow at t = 3.05"),
         (T, DECAY + 0.01 + 0.005 * np.sin(5 * T), {"window": (3, 9)}, "the values grow at t = "),
-        (T, 1 / DECAY, {}, "the values fall by a factor 1 only; 10 needed"),
+        (T, DECAY, {"window": (3, 9), "between": (1, 0.1)}, "are both given; give one"),
+        (T, DECAY, {"between": (0.5, 0.45)}, "between = (0.5, 0.45) holds 2 of the times; 6 need"),
+        (T, DECAY, {"between": (20, 30)}, "between = (20, 30) holds 0 of the times; 6 needed"),
+        (T, DECAY, {"between": (0.1, 1e-4), "floor": 1e-3}, "at t = 6.95 the value 9.6e-04 is at"),
+        (T, 1 / DECAY, {"between": (9, 2)}, "the values grow at t = 0.75"),
+        (T, 1 / DECAY, {}, "the values grow by a factor 2.2e+04; only a decay has a rate"),
         (T, np.exp(-0.2 * T), {}, "the values fall by a factor 7.39 only; 10 needed"),
         (T, 1 / (1 + T) ** 2, {}, "the rate still changes by 55.4 % within the latest window"),
         (T[:61], (DECAY + 5 * DECAY**3)[:61], {}, "the rate still changes by"),
@@ -142,67 +171,13 @@ def test_refusals(t, values, options, reason):
 def test_as_dict():
     """Plain values for JSON."""
     fit = RateFit(2.0, 0.1, (1.0, 2.0), 7)
-    assert fit.as_dict() == {"rate": 2.0, "stderr": 0.1, "window": [1.0, 2.0], "points": 7}
-
-
-def test_clusters():
-    """Eigenvalues that agree to 1e-6 belong together; a chain of close ones is one cluster."""
-    assert clusters([]) == [] and clusters([3.0]) == [[0]]
-    assert clusters([2, 2 + 1e-9, 2 + 2e-9, 6, 6, 6.1]) == [[0, 1, 2], [3, 4], [5]]
-    assert clusters([1, 1 + 2e-6]) == [[0], [1]] and clusters([1e3, 1e3 + 5e-4]) == [[0, 1]]
-
-
-EIGENVALUES = np.array([1.0, 1.0, 2.5, 4.0, 4.0 + 1e-9])
-TIMES = np.linspace(0, 3, 7)
-
-
-def run_with(start: np.ndarray, rest: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
-    """Amplitudes that decay on their own, and |w - 1|^2 with a further part beyond the modes."""
-    amplitudes = start * np.exp(-np.outer(TIMES, EIGENVALUES))
-    return amplitudes, (amplitudes**2).sum(axis=1) + (rest * np.exp(-9 * TIMES)) ** 2
-
-
-@pytest.mark.parametrize(
-    ("start", "index", "multiplicity"),
-    [
-        ([0, 0.3, 0.1, 0.1, 0], 0, 2),
-        ([1e-3, 0, 1, 0, 0], 0, 2),
-        ([1e-9, -1e-9, 0.2, 0.1, 0], 2, 1),
-        ([1e-12, 0, 1e-10, 0, 0.2], 3, 2),
-        ([0, 0, 0, 0.1, -0.2], 3, 2),
-    ],
-)
-def test_first_excited(start, index, multiplicity):
-    """The lowest eigenspace with a share above the threshold, its part projected in full."""
-    amplitudes, chi2 = run_with(np.array(start))
-    mode = first_excited(EIGENVALUES, amplitudes, chi2)
-    assert (mode.index, mode.multiplicity) == (index, multiplicity)
-    assert mode.eigenvalue == pytest.approx(EIGENVALUES[index], rel=1e-8)
-    part = np.linalg.norm(amplitudes[:, index : index + multiplicity], axis=1)
-    assert mode.share == pytest.approx((part / np.sqrt(chi2)).max(), abs=1e-8)
-
-
-def test_a_faint_slow_mode_wins():
-    """A share of 5e-8 at the start grows above the threshold, while the distance is resolved."""
-    mode = first_excited(EIGENVALUES, *run_with(np.array([1e-8, 0, 0, 0, 0.2])))
-    assert mode.index == 0 and 1e-6 < mode.share < 1e-3
-
-
-def test_no_excited_mode():
-    """None of the modes, nothing at all, or a share below what was asked for: no mode."""
-    assert first_excited(EIGENVALUES, *run_with(np.full(5, 1e-12))) is None
-    assert first_excited(EIGENVALUES, np.zeros((7, 5)), np.zeros(7)) is None
-    assert first_excited(EIGENVALUES, np.zeros((0, 5)), np.zeros(0)) is None
-    amplitudes, chi2 = run_with(np.array([0, 0.1, 0, 0, 1.0]))
-    assert first_excited(EIGENVALUES, amplitudes[:1], chi2[:1], threshold=0.2).index == 3
-    assert first_excited(EIGENVALUES, amplitudes, chi2, threshold=2.0) is None
-
-
-def test_late_round_off_excites_nothing():
-    """Where the distance is not resolved any more, shares are noise over noise."""
-    amplitudes, chi2 = run_with(np.array([0, 0, 1.0, 0, 0]), rest=0.0)
-    amplitudes, chi2 = np.vstack([amplitudes, np.full(5, 1e-15)]), np.append(chi2, 1e-29)
-    assert first_excited(EIGENVALUES, amplitudes, chi2).index == 2
+    assert fit.as_dict() == {
+        "rate": 2.0,
+        "stderr": 0.1,
+        "window": [1.0, 2.0],
+        "points": 7,
+        "kind": None,
+    }
 
 
 METHODS = [(ufd.BackwardEuler(), 0.2), (ufd.SDIRK2(), 0.5), (ufd.SDIRK3(), 0.5)]
@@ -230,3 +205,66 @@ def test_a_rise_at_the_start_does_not_hide_the_decay():
     fit = ufd.fit_rate(t, np.exp(-t) - 0.9 * np.exp(-3 * t))
     assert abs(fit.rate - 1) < 5 * fit.stderr
     assert fit.window[0] > 1
+
+
+@pytest.mark.parametrize("name", sorted(STEPPERS))
+@pytest.mark.parametrize("rate", [0.1, 1.0, 6.0])
+def test_discrete_rate_of_equal_steps(name, rate):
+    """-log |R(-rate dt)|/dt, twice that for a quadratic functional, of the method's order."""
+    dt, factor = 0.2, STEPPERS[name]().decay_factor
+    exact = -math.log(abs(factor(-rate * dt))) / dt
+    for count in (2, 3, 50):
+        t = 3 + dt * np.arange(count)
+        assert discrete_rate(rate, t, name) == pytest.approx(exact, rel=1e-12)
+        quadratic = discrete_rate(rate, t, name, kind="quadratic")
+        assert quadratic == pytest.approx(2 * exact, rel=1e-12)
+    short = [abs(discrete_rate(1, [0, h], name) - 1) for h in (0.1, 0.05)]
+    assert math.log2(short[0] / short[1]) == pytest.approx(STEPPERS[name]().order, abs=0.2)
+
+
+def test_discrete_rate_of_backward_euler_by_hand():
+    """log(1 + x)/dt; under error control two half steps, 2 log(1 + x/2)/dt."""
+    t = np.linspace(0, 2, 5)
+    assert discrete_rate(3, t, "backward_euler") == pytest.approx(2 * math.log(2.5), rel=1e-14)
+    controlled = discrete_rate(3, t, "backward_euler", controlled=True)
+    assert controlled == pytest.approx(4 * math.log(1.75), rel=1e-14)
+    for name in ("sdirk2", "sdirk3", "sdirk4"):
+        assert discrete_rate(3, t, name) == discrete_rate(3, t, name, controlled=True)
+
+
+@pytest.mark.parametrize("controlled", [False, True])
+@pytest.mark.parametrize("name", sorted(STEPPERS))
+def test_discrete_rate_of_unequal_steps(name, controlled):
+    """The slope of the line through the logarithm of the product of R: what a fit finds."""
+    t = np.cumsum(np.geomspace(0.01, 0.5, 30))
+    halves = 2 if controlled and name == "backward_euler" else 1
+    factor, value = STEPPERS[name]().decay_factor, [1.0]
+    for dt in np.diff(t):
+        value.append(value[-1] * factor(-2 * dt / halves) ** halves)
+    values = np.abs(value)
+    exact = -np.polyfit(t, np.log(values), 1)[0]
+    assert discrete_rate(2, t, name, controlled=controlled) == pytest.approx(exact, rel=1e-10)
+    fit = fit_rate(t, values, window=(0, t[-1]))
+    assert fit.rate == pytest.approx(exact, rel=1e-10)
+    rates = np.linspace(1, 3, 29)
+    steps = log_decay(name, rates, np.diff(t), controlled)
+    x = -rates[7] * (t[8] - t[7]) / halves
+    assert steps[7] == pytest.approx(halves * math.log(abs(factor(x))), rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("t", "name", "reason"),
+    [
+        ([0, 1], "euler", "'euler' and 1 steps"),
+        ([0], "sdirk2", "0 steps given"),
+        ([], "sdirk2", "0 steps given"),
+        ([0, 1, 1], "sdirk2", "increasing times needed"),
+        ([0, 1, 0.5], "sdirk2", "increasing times needed"),
+        ([0, math.nan], "sdirk2", "increasing times needed"),
+    ],
+)
+def test_discrete_rate_refuses(t, name, reason):
+    """No step, no such method, times that do not increase."""
+    with pytest.raises(ufd.InputError, match=r"^discrete_rate: ") as caught:
+        discrete_rate(1.0, t, name)
+    assert reason in str(caught.value)

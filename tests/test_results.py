@@ -19,7 +19,7 @@ from ufd.analysis.report import summary_lines, write_report
 
 CIRCLE, SPHERE = ufd.Sphere(1), ufd.Sphere(2)
 TIMES = [0.1, 0.5]
-FUNCTIONALS = ("mass", "chi2", "chi2_reverse", "divergence", "min_ratio", "max_ratio")
+FUNCTIONALS = ("mass", "lyapunov", "chi2", "chi2_reverse", "divergence", "min_ratio", "max_ratio")
 
 
 def circle_problem() -> ufd.UltraFastDiffusion:
@@ -55,7 +55,7 @@ def test_loaded_is_as_saved(result, stored):
     again = ufd.load(stored)
     assert again.status is result.status is ufd.StopReason.FINISHED
     assert again.times == result.times == [0.0, *TIMES]
-    assert again.series.keys() == result.series.keys() == {"t", *FUNCTIONALS}
+    assert again.series.keys() == result.series.keys() == {"t", "amplitudes", *FUNCTIONALS}
     for name, series in result.series.items():
         np.testing.assert_array_equal(again.series[name], series)
     for table in ("spectrum", "errors"):
@@ -261,7 +261,7 @@ def test_provenance_hashes_the_configuration():
 @pytest.fixture(scope="module")
 def decayed() -> ufd.analysis.results.Result:
     """A run that is long enough for a rate."""
-    options = {"rtol": 1e-4, "cells": 8, "degree": 4, "modes": 4}
+    options = {"rtol": 1e-6, "cells": 8, "degree": 4, "modes": 4}
     return ufd.solve(circle_problem(), [1.0, 10.0], comm=MPI.COMM_SELF, **options)
 
 
@@ -274,9 +274,10 @@ def test_report(decayed, tmp_path):
     images = re.findall(r'<img[^>]*src="([^"]*)"', html)
     assert len(images) == 3
     assert all(image.startswith("data:image/png;base64,iVBOR") for image in images)
-    fitted, predicted = decayed.fit_rate().rate, 2 * decayed.excited_mode.eigenvalue
-    assert fitted == pytest.approx(predicted, rel=1e-2)
-    assert 'class="headline">The divergence decays at the rate' in html
+    # A neighbouring mode, 1.126 beside 1.013, keeps the divergence from being a fair test.
+    fitted, predicted = decayed.fit_rate("amplitude").rate, decayed.excited_mode.eigenvalue
+    assert fitted == pytest.approx(predicted, rel=1e-3)
+    assert 'class="headline">The amplitude of the mode decays at the rate' in html
     for words in (html, text):
         assert f"{fitted:.6g}" in words and f"{predicted:.6g}" in words
         assert f"{fitted:.8g}" in words and f"{predicted:.8g}" in words

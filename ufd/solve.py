@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from mpi4py import MPI
 
 from ufd.analysis import provenance
+from ufd.analysis.modes import clusters
 from ufd.analysis.results import FIELDS, Result, read_result
 from ufd.config import Case, problem_from
 from ufd.evolution.evolve import Observer
@@ -21,16 +23,22 @@ from ufd.evolution.schedules import landing_times
 from ufd.evolution.steppers import SDIRK
 from ufd.exceptions import InputError, StorageError
 from ufd.fem.diffusion import DiffusionSolver
+from ufd.fem.dual_norm import DualNorm
 from ufd.fem.fields import FieldHistory, read_fields, stored_problem
 from ufd.fem.meshes import SurfaceMesh, checked_cells
 from ufd.fem.meshfile import read_mesh
-from ufd.fem.spectrum import laplacian_modes
+from ufd.fem.spectrum import Modes, laplacian_modes
 from ufd.fem.stack import versions
+from ufd.fem.symmetry import harmonic_names, stacked_axes, symmetry_of
 from ufd.parallel import on_root
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.manifolds import Sphere
 
-FUNCTIONALS = ("mass", "chi2", "chi2_reverse", "divergence", "min_ratio", "max_ratio")
+FUNCTIONALS = (
+    "mass", "chi2", "chi2_reverse", "divergence", "lyapunov", "min_ratio", "max_ratio"
+)  # fmt: skip
+# Triple products of modes are kept for the first ones only: they decide who drives whom.
+_COUPLED = 12
 
 
 def solve(
@@ -46,6 +54,7 @@ def solve(
     comm: MPI.Comm = MPI.COMM_WORLD,
     observers: Sequence[Observer] = (),
     modes: int = 0,
+    guarantees: bool = False,
     estimate_error: bool = False,
     progress: bool | None = False,
     **solver_options: Any,
@@ -64,6 +73,8 @@ def solve(
         comm: The ranks that share the work.
         observers: Called after every accepted step with (t, values, landed).
         modes: How many modes of the weighted Laplacian to find and to project on.
+        guarantees: Record the H^-1_nu distance too, one solve with K per step, and find the gap:
+            `Result.guarantees` then compares all four functionals with their envelopes.
         estimate_error: Solve again with half as many cells more (one icosphere level), a tenth of
             ``rtol`` (half of ``dt``), and report the differences; about four times the work.
         progress: None prints a line at each stored time, and a bar on a terminal; True forces
@@ -83,11 +94,11 @@ def solve(
         raise InputError("times: the last time must be positive")
     options = {"rtol": rtol, "stepper": stepper, "dt": dt, "comm": comm, **solver_options}
     solver = DiffusionSolver(problem, cells=cells, degree=degree, mesh=mesh, **options)
-    check_extras(solver, modes, estimate_error)
-    result = _run(solver, landing, observers, modes, progress)
-    if estimate_error:
+    finer_mesh = check_extras(solver, modes, estimate_error)
+    result = _run(solver, landing, observers, max(modes, guarantees), progress, guarantees)
+    if finer_mesh is not None:
         options |= {"rtol": rtol / 10, "dt": None if dt is None else dt / 2}
-        check = DiffusionSolver(problem, **finer(solver), **options)
+        check = DiffusionSolver(problem, **finer_mesh, **options)
         result.errors = _differences(result, _run(check, landing, (), 0, progress))
     result.configuration["estimate_error"] = estimate_error
     result.provenance |= on_root(
@@ -96,25 +107,24 @@ def solve(
     return result
 
 
-def check_extras(solver: DiffusionSolver, modes: int, estimate_error: bool) -> None:
+def check_extras(
+    solver: DiffusionSolver, modes: int, estimate_error: bool
+) -> dict[str, Any] | None:
     """Refuse, before anything is run, what could not be done after it.
+
+    Returns:
+        Cells and degree of the second resolution of ``estimate_error``, if that is asked for.
 
     Raises:
         InputError: If the mesh has no room for ``modes``, or cannot be refined.
     """
     room = solver.space.size - 2
-    if isinstance(modes, bool) or not isinstance(modes, int) or not 0 <= modes <= room:
+    if isinstance(modes, bool) or not isinstance(modes, Integral) or not 0 <= modes <= room:
         raise InputError(f"modes = {modes!r} must be an integer from 0 to {room} on this mesh")
-    if estimate_error:
-        finer(solver)
+    return _finer(solver) if estimate_error else None
 
 
-def finer(solver: DiffusionSolver) -> dict[str, Any]:
-    """Cells and degree of the second resolution of ``estimate_error``.
-
-    Raises:
-        InputError: If the mesh comes from a file or is the finest already.
-    """
+def _finer(solver: DiffusionSolver) -> dict[str, Any]:
     surface = solver.space.surface
     if surface.subdivisions is None:
         raise InputError("estimate_error: a mesh from a file cannot be refined; refine it there")
@@ -155,16 +165,19 @@ def solve_case(
         InputError: If the problem and the mesh do not fit; the message names the key.
         StorageError: If the mesh file cannot be read.
     """
-    return solve(
+    result = solve(
         case.problem.build(),
         case.times,
         mesh=_mesh_of(case, folder, comm),
         comm=comm,
         progress=progress,
         modes=case.output.modes,
+        guarantees=case.output.guarantees,
         estimate_error=case.output.estimate_error,
         **case.solver_options(),
     )
+    result.configuration["case"] = case.model_dump(mode="json")
+    return result
 
 
 def _run(
@@ -173,34 +186,62 @@ def _run(
     observers: Sequence[Observer],
     modes: int,
     progress: bool | None,
+    guarantees: bool = False,
 ) -> Result:
-    history = FieldHistory(solver.problem, solver.space)
-    recorder = Recorder(solver.system.functionals)
+    found = laplacian_modes(solver.space, modes) if modes else None
+    dual = DualNorm(solver.space, solver.system.linear.method) if guarantees else None
+
+    def functionals(w: np.ndarray) -> dict[str, Any]:
+        row: dict[str, Any] = solver.system.functionals(w)
+        if dual is not None:
+            row["hminus1"] = dual.squared(w - 1)
+        if found is not None:
+            row["amplitudes"] = found.amplitudes(w)
+        return row
+
+    history, recorder = FieldHistory(solver.problem, solver.space), Recorder(functionals)
     solver.evolution.observers += [history, recorder, *observers]
     bar = None
     if progress is not False and solver.comm.rank == 0:
         bar = Progress(landing[-1], progress)
         solver.evolution.observers.append(bar)
-    found = laplacian_modes(solver.space, modes) if modes else None
-    amplitudes = []
     for _ in solver.iterate(landing):
-        if found is not None:
-            amplitudes.append(found.amplitudes(solver.evolution.values))
+        pass
     if bar is not None:
         bar.close()
-    spectrum = None
-    if found is not None:
-        spectrum = {"eigenvalues": found.eigenvalues, "amplitudes": np.array(amplitudes)}
-    return Result(
+    result = Result(
         series=recorder.series,
         status=solver.status,
         stats=solver.stats,
         times=history.times,
-        configuration={"problem": solver.problem.describe(), "solver": solver.describe()},
+        configuration={
+            "problem": solver.problem.describe(),
+            "p": solver.problem.divergence.p,
+            "source": solver.problem.source is not None,
+            "solver": solver.describe(),
+        },
         provenance={},
         open_fields=lambda: history,
-        spectrum=spectrum,
     )
+    if found is not None:
+        result.spectrum = _spectrum(found, solver.problem, result)
+    return result
+
+
+def _spectrum(found: Modes, problem: UltraFastDiffusion, result: Result) -> dict[str, Any]:
+    groups, own = clusters(found.eigenvalues), problem.teacher.axes()
+    shared = symmetry_of(found, groups, stacked_axes(own, problem.initial.axes()))
+    if own is not None and not len(own):  # a uniform teacher: spherical harmonics
+        names = harmonic_names(found.eigenvalues, problem.manifold.dim)
+    else:
+        names = symmetry_of(found, groups, stacked_axes(own)).names
+    return {
+        "eigenvalues": found.eigenvalues,
+        "amplitudes": result.at_times("amplitudes"),
+        "invariant": shared.invariant,
+        "names": np.array(names),
+        "coupling": found.coupling(min(_COUPLED, len(found.eigenvalues))),
+    }
 
 
 def _differences(result: Result, check: Result) -> dict[str, np.ndarray]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ufd.analysis.rates import RateFit
 from ufd.analysis.render import draw
 from ufd.analysis.results import Result
 
@@ -31,23 +31,29 @@ def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def decay(result: Result, path: Path, fit: RateFit | None, predicted: float | None) -> None:
-    """Divergence and chi2 over time, the fitted window, and the predicted slope beside it."""
+def decay(result: Result, path: Path, claim: Mapping[str, Any]) -> None:
+    """Divergence and chi2 over time; what was fitted, where, and the predicted slope beside it."""
     figure, axes = _figure()
     t = result.series["t"]
     for name, label in (("divergence", "divergence"), ("chi2", r"$\chi^2(\mu|\nu)$")):
         positive = result.series[name] > 0
         axes.semilogy(t[positive], result.series[name][positive], label=label, lw=1.6)
+    curve, fit, predicted = claim["curve"], claim["fitted"], claim["predicted"]
+    if claim["functional"] == "amplitude":
+        axes.semilogy(curve["t"], curve["value"], label="amplitude of the mode", lw=1.6)
+    if curve["envelope"] is not None:
+        axes.semilogy(curve["t"], curve["envelope"], "C7", lw=1, label="guaranteed")
     if fit is not None:
-        first, last = fit.window
+        first, last = fit["window"]
         window = np.linspace(first, last, 50)
-        start = np.interp(first, t, result.series["divergence"])
-        line = start * np.exp(-fit.rate * (window - first))
-        axes.semilogy(window, line, "k--", lw=2.2, label=f"fitted rate {fit.rate:.5g}")
+        start = np.exp(np.interp(first, curve["t"], np.log(curve["value"])))
+        line = start * np.exp(-fit["rate"] * (window - first))
+        axes.semilogy(window, line, "k--", lw=2.2, label=f"fitted rate {fit['rate']:.5g}")
         axes.axvspan(first, last, color="0.9", zorder=0)
         if predicted is not None:
-            guide = 4 * start * np.exp(-predicted * (window - first))
-            axes.semilogy(window, guide, color="C3", label=f"predicted rate {predicted:.5g}")
+            rate = predicted["continuous"]
+            guide = 4 * start * np.exp(-rate * (window - first))
+            axes.semilogy(window, guide, color="C3", label=f"predicted rate {rate:.5g}")
     axes.set(xlabel="t", ylabel="distance to the teacher", title="Decay to the teacher")
     axes.grid(alpha=0.3)
     axes.legend()

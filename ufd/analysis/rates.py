@@ -1,17 +1,23 @@
-"""Convergence rates: fitted to a decay, and predicted by the first mode that a run excites."""
+"""Convergence rates fitted to a decay, and what a stepper makes of a rate.
+
+A fit chooses its window by value, never by time: the latest part above the floor. It comes with a
+standard error or not at all; the refusal says why.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ufd.evolution.steppers import STEPPERS
 from ufd.exceptions import InputError
 
 Array = NDArray[np.float64]
+Kind = Literal["amplitude", "quadratic"]
 _FEWEST_POINTS = 6
 # An automatic window covers at least this factor in value, and its rate drifts less than this.
 _SPAN = 10.0
@@ -27,15 +33,29 @@ class RateFit:
     Attributes:
         rate: Decay rate, positive for a decay.
         stderr: Its standard error: scatter with correlated residuals, and 1.5 times the drift of
-            the rate between the two halves of the window, added in quadrature.
+            the rate between the two halves of the window, added in quadrature; round-off at least.
         window: First and last time used.
         points: How many values were used.
+        kind: "quadratic" if the values are of second order in w - 1 (chi2, divergences, squared
+            distances), "amplitude" if of first (norms, projections on modes).
     """
 
     rate: float
     stderr: float
     window: tuple[float, float]
     points: int
+    kind: Kind | None = None
+
+    @property
+    def mode_rate(self) -> float:
+        """What is to be compared with an eigenvalue: the rate of an amplitude.
+
+        Raises:
+            InputError: If the fit was not told which kind its values are.
+        """
+        if self.kind is None:
+            raise InputError('fit_rate: kind was not given; "amplitude" or "quadratic" needed')
+        return self.rate / order_of(self.kind)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for a JSON document."""
@@ -44,7 +64,50 @@ class RateFit:
             "stderr": self.stderr,
             "window": list(self.window),
             "points": self.points,
+            "kind": self.kind,
         }
+
+
+def order_of(kind: Kind) -> int:
+    """Order in w - 1: its rate is so many times that of the mode."""
+    return {"amplitude": 1, "quadratic": 2}[kind]
+
+
+def discrete_rate(
+    rate: float, t: ArrayLike, stepper: str, *, kind: Kind = "amplitude", controlled: bool = False
+) -> float:
+    """What a stepper makes of an exact rate: -log |R(-rate dt)|/dt.
+
+    Over steps of several sizes it is the slope of the line that `fit_rate` would find.
+
+    Args:
+        rate: Exact rate of an amplitude (an eigenvalue), 1/time.
+        t: Increasing times at the ends of the steps, (n,), n >= 2.
+        stepper: Name of the method in case files.
+        kind: Rate of an amplitude, or of a quadratic functional (twice that).
+        controlled: Whether steps were error-controlled: backward Euler then keeps two half steps.
+
+    Raises:
+        InputError: If there is no step, or the method is unknown.
+    """
+    times = np.asarray(t, dtype=float)
+    steps = np.diff(times)
+    if stepper not in STEPPERS or not steps.size or not (steps > 0).all():
+        raise InputError(
+            f"discrete_rate: stepper = {stepper!r} and {steps.size} steps given; one of "
+            f"{', '.join(STEPPERS)} and increasing times needed"
+        )
+    level = np.concatenate([[0.0], np.cumsum(log_decay(stepper, rate, steps, controlled))])
+    centred = times - times.mean()
+    return -order_of(kind) * float(centred @ level) / float(centred @ centred)
+
+
+def log_decay(stepper: str, rate: ArrayLike, steps: Array, controlled: bool) -> Array:
+    """log |R(-rate dt)| for each step, (n,)."""
+    method = STEPPERS[stepper]()
+    halves = 2 if controlled and stepper == "backward_euler" else 1
+    z = -np.broadcast_to(rate, steps.shape) * steps / halves
+    return halves * np.log(np.abs([method.decay_factor(float(each)) for each in z]))
 
 
 def _line(t: Array, y: Array) -> tuple[float, float, float]:
@@ -55,7 +118,7 @@ def _line(t: Array, y: Array) -> tuple[float, float, float]:
     residual = y - y.mean() - slope * centred
     energy = float(residual @ residual)
     scale = 1e-15 * max(1.0, float(np.abs(y).max()))
-    error = math.sqrt(energy / max(len(t) - 2, 1) / spread)
+    error = math.hypot(math.sqrt(energy / max(len(t) - 2, 1) / spread), scale / math.sqrt(spread))
     if energy > len(t) * scale**2:
         # A first-order autoregression shrinks the number of independent residuals.
         rho = float(residual[1:] @ residual[:-1]) / energy
@@ -73,7 +136,9 @@ def fit_rate(
     values: ArrayLike,
     *,
     window: tuple[float, float] | None = None,
+    between: tuple[float, float] | None = None,
     floor: float | None = None,
+    kind: Kind | None = None,
 ) -> RateFit:
     """Fit exp(-rate t) to positive decaying values.
 
@@ -84,7 +149,9 @@ def fit_rate(
         t: Increasing times, (n,).
         values: Positive values, (n,).
         window: First and last time to use.
+        between: Largest and smallest value to use, instead of times.
         floor: Values at or below it are round-off; by default 1e-20 of the largest.
+        kind: "amplitude" or "quadratic": what the values are, for ``RateFit.mode_rate``.
 
     Raises:
         InputError: If the data or the window cannot give a rate; the message says why.
@@ -97,37 +164,55 @@ def fit_rate(
         )
     if not (np.isfinite(time).all() and np.isfinite(value).all()) or (np.diff(time) <= 0).any():
         raise InputError("fit_rate: times must increase, and all numbers must be finite")
-    if window is not None:
-        first, last = window
-        inside = (time >= first) & (time <= last)
-        if inside.sum() < _FEWEST_POINTS:
-            raise InputError(
-                f"fit_rate: window = {window!r} holds {inside.sum()} of the times; "
-                f"{_FEWEST_POINTS} needed"
-            )
-        time, value = time[inside], value[inside]
+    if window is not None and between is not None:
+        raise InputError("fit_rate: window and between are both given; give one")
+    chosen = _chosen(time, value, window, between)
+    if chosen is not None:
+        time, value = time[chosen], value[chosen]
     limit = 1e-20 * value.max() if floor is None else floor
-    below = np.flatnonzero(value <= max(limit, 0.0))
-    if len(below):
-        if window is not None:
+    low = np.flatnonzero(value <= max(limit, 0.0))
+    if len(low):
+        if chosen is not None:
             raise InputError(
-                f"fit_rate: at t = {time[below[0]]:g} the value {value[below[0]]:.1e} is at or "
+                f"fit_rate: at t = {time[low[0]]:g} the value {value[low[0]]:.1e} is at or "
                 f"below the floor {limit:.1e}; end the window before"
             )
-        time, value = time[: below[0]], value[: below[0]]
-    if len(time) < _FEWEST_POINTS:
-        raise InputError(
-            f"fit_rate: {len(time)} values lie above the floor {limit:.1e}; {_FEWEST_POINTS} needed"
-        )
+        if low[0] < _FEWEST_POINTS:
+            raise InputError(
+                f"fit_rate: {low[0]} values lie above the floor {max(limit, 0.0):.1e}; "
+                f"{_FEWEST_POINTS} needed"
+            )
+        time, value = time[: low[0]], value[: low[0]]
     y = np.log(value)
-    if window is not None:
+    if chosen is not None:
         _require_decay(time, y)
-        slope, error, drift = _line(time, y)
-        return _result(time, slope, error, drift)
-    return _latest(time, y)
+        return _result(time, *_line(time, y), kind)
+    return _latest(time, y, kind)
 
 
-def _latest(time: Array, y: Array) -> RateFit:
+def _chosen(
+    time: Array,
+    value: Array,
+    window: tuple[float, float] | None,
+    between: tuple[float, float] | None,
+) -> slice | None:
+    """What an explicit window leaves, if there is one."""
+    if window is not None:
+        inside = np.flatnonzero((time >= window[0]) & (time <= window[1]))
+    elif between is not None:
+        inside = np.flatnonzero((value <= max(between)) & (value >= min(between)))
+    else:
+        return None
+    if len(inside) < _FEWEST_POINTS:
+        name, given = ("window", window) if window is not None else ("between", between)
+        raise InputError(
+            f"fit_rate: {name} = {given!r} holds {len(inside)} of the times; "
+            f"{_FEWEST_POINTS} needed"
+        )
+    return slice(inside[0], inside[-1] + 1)
+
+
+def _latest(time: Array, y: Array, kind: Kind | None) -> RateFit:
     best: RateFit | None = None
     drifts = []
     for start in range(len(time) - _FEWEST_POINTS, -1, -1):
@@ -142,10 +227,15 @@ def _latest(time: Array, y: Array) -> RateFit:
         drifts.append(drift / max(-slope, 1e-300))
         if drifts[-1] > _DRIFT:
             continue
-        fit = _result(t, slope, error, drift)
+        fit = _result(t, slope, error, drift, kind)
         if best is None or fit.stderr < best.stderr:
             best = fit
     if best is None and not drifts:
+        if y[-1] >= y[0]:
+            raise InputError(
+                f"fit_rate: the values grow by a factor {math.exp(min(y[-1] - y[0], 700)):.3g}; "
+                "only a decay has a rate"
+            )
         raise InputError(
             f"fit_rate: the values fall by a factor {math.exp(y.max() - y[-1]):.3g} only; "
             f"{_SPAN:g} needed, so integrate further or give a window"
@@ -167,61 +257,8 @@ def _require_decay(t: Array, y: Array) -> None:
         )
 
 
-def _result(t: Array, slope: float, error: float, drift: float) -> RateFit:
+def _result(t: Array, slope: float, error: float, drift: float, kind: Kind | None) -> RateFit:
     # If the local rate still moves by a factor q from half to half of the window, what the fit
     # misses is drift (1/2 + q/(1 - q)); q = 1/2 is assumed.
-    return RateFit(-slope, math.hypot(error, 1.5 * drift), (float(t[0]), float(t[-1])), len(t))
-
-
-@dataclass(frozen=True)
-class ExcitedMode:
-    """The lowest mode of the weighted Laplacian that a run contains.
-
-    Attributes:
-        index: Its number, from 0 for the spectral gap.
-        eigenvalue: Predicted amplitude rate; quadratic functionals decay at twice this rate.
-        multiplicity: Dimension of its eigenspace.
-        share: Largest part of |w - 1| in L2(nu) that it had at a stored time.
-    """
-
-    index: int
-    eigenvalue: float
-    multiplicity: int
-    share: float
-
-
-def clusters(eigenvalues: ArrayLike) -> list[list[int]]:
-    """Group ascending eigenvalues that agree to 1e-6 relatively."""
-    groups: list[list[int]] = []
-    values = np.asarray(eigenvalues, dtype=float)
-    for i, value in enumerate(values):
-        if groups and value - values[groups[-1][-1]] <= 1e-6 * value:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
-
-
-def first_excited(
-    eigenvalues: ArrayLike, amplitudes: ArrayLike, chi2: ArrayLike, threshold: float = 1e-6
-) -> ExcitedMode | None:
-    """The lowest eigenspace with more than ``threshold`` of |w - 1| at one stored time.
-
-    Args:
-        eigenvalues: Ascending, (k,).
-        amplitudes: Projections of w - 1 at the stored times, (n, k).
-        chi2: |w - 1|^2 in L2(nu) at those times, (n,).
-        threshold: Smallest share that counts.
-
-    Returns:
-        The mode, or None if none of the k modes is excited.
-    """
-    values, a = np.asarray(eigenvalues, dtype=float), np.asarray(amplitudes, dtype=float)
-    distance = np.sqrt(np.asarray(chi2, dtype=float))
-    # Late shares are round-off over round-off: look while the distance is well resolved.
-    seen = distance > 1e-4 * max(distance.max(initial=0.0), 1e-10)
-    for group in clusters(values):
-        size = np.linalg.norm(a[:, group], axis=1)[seen] / distance[seen]
-        if size.size and size.max() > threshold:
-            return ExcitedMode(group[0], float(values[group].mean()), len(group), float(size.max()))
-    return None
+    stderr = math.hypot(error, 1.5 * drift)
+    return RateFit(-slope, stderr, (float(t[0]), float(t[-1])), len(t), kind)

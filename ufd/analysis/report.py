@@ -4,43 +4,29 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from ufd.analysis import plotting
-from ufd.analysis.rates import ExcitedMode, RateFit
+from ufd.analysis.claims import rate_claim
+from ufd.analysis.pages import fill_pages, short, write_pages
 from ufd.analysis.results import Result
 from ufd.exceptions import InputError
 from ufd.problem.diffusion import UltraFastDiffusion
-from ufd.storage import write_whole
 
 _FIGURES = ("densities", "decay", "conserved")
+_WORDS = {"divergence": "the divergence", "amplitude": "the amplitude of the mode"}
 _SHOWN = ("mass", "divergence", "chi2", "chi2_reverse", "min_ratio", "max_ratio")
 
 
 def summary_lines(result: Result) -> list[str]:
-    """Gap, first excited mode, predicted and fitted rate, one line each, for a terminal."""
-    lines = []
-    mode, (fit, refusal) = result.excited_mode, _fit(result)
-    if result.spectrum is not None:
-        lines.append(f"spectral gap            {result.spectrum['eigenvalues'][0]:.10g}")
-    if mode is not None:
-        lines += [
-            f"first excited mode      {_mode(mode)}",
-            f"predicted rate          {2 * mode.eigenvalue:.8g}  (of the divergence: twice that)",
-        ]
-    if fit is None:
-        lines.append(f"fitted rate             none: {refusal}")
-    else:
-        first, last = fit.window
-        lines.append(
-            f"fitted rate             {fit.rate:.8g} +- {fit.stderr:.1e}  (t in "
-            f"[{first:.4g}, {last:.4g}], {fit.points} points{_deviation(fit, mode)})"
-        )
-    return lines
+    """Gap, mode, predicted, guaranteed and fitted rate, one line each, for a terminal."""
+    claim = rate_claim(result)
+    rows = [(name, f"{value}  ({note})" if note else value) for name, value, note in _rates(claim)]
+    lines = [f"{name:<24}{value}".replace("±", "+-") for name, value in rows]
+    return lines + [note for note in claim["notes"] if note.startswith("Broken promise")]
 
 
 def write_report(result: Result, directory: Path) -> Path:
@@ -53,14 +39,11 @@ def write_report(result: Result, directory: Path) -> Path:
     Raises:
         StorageError: If a file cannot be written.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    mode, (fit, refusal) = result.excited_mode, _fit(result)
-    predicted = None if mode is None else 2 * mode.eigenvalue
+    claim = rate_claim(result)
     problem = result.fields.problem
     dim = problem.manifold.dim
     drawn = plotting.densities(result, directory / "densities.png", dim)
-    plotting.decay(result, directory / "decay.png", fit, predicted)
+    plotting.decay(result, directory / "decay.png", claim)
     plotting.conserved(result, directory / "conserved.png")
     images = {
         name: "data:image/png;base64,"
@@ -69,62 +52,39 @@ def write_report(result: Result, directory: Path) -> Path:
     }
     context = {
         "title": f"Ultra-fast diffusion on {_sphere(dim)}",
-        "headline": _headline(result, fit, refusal, mode),
+        "headline": _headline(result, claim),
         **_problem(problem),
         "discretisation": _discretisation(result),
         "drawn": drawn,
-        "rates": _rates(result, fit, refusal, mode),
-        "verdict": _verdict(result, fit, mode),
+        "rates": _rates(claim),
+        "verdict": claim["verdict_text"],
+        "notes": [*claim["notes"], *_passages(claim)],
+        "guarantees": _guarantees(result),
         "eigenvalues": _eigenvalues(result),
         "names": _SHOWN,
         "functionals": _functionals(result),
         "error_note": _error_note(result),
         "conserved": _conserved(result),
-        "stats": {key: _short(value) for key, value in result.stats.items()},
+        "stats": {key: short(value) for key, value in result.stats.items()},
         "provenance": result.provenance,
         "images": images,
     }
-    loader = PackageLoader("ufd.analysis")
-    for name in ("html", "md"):
-        environment = Environment(
-            loader=loader, autoescape=name == "html", undefined=StrictUndefined
-        )
-        text = environment.get_template(f"report.{name}.jinja").render(context)
-        write_whole(directory / f"report.{name}", partial(_write, text))
-    return directory / "report.html"
+    return write_pages(directory, "report", fill_pages("report", context))
 
 
-def _write(text: str, stream: IO[bytes]) -> None:
-    stream.write(text.encode())
-
-
-def _fit(result: Result) -> tuple[RateFit | None, str]:
-    try:
-        return result.fit_rate("divergence"), ""
-    except InputError as refusal:
-        return None, str(refusal).removeprefix("fit_rate: ")
-
-
-def _mode(mode: ExcitedMode) -> str:
-    return (
-        f"number {mode.index + 1}, eigenvalue {mode.eigenvalue:.10g}, multiplicity "
-        f"{mode.multiplicity} ({100 * mode.share:.3g} % of |w - 1| at most)"
-    )
-
-
-def _deviation(fit: RateFit, mode: ExcitedMode | None) -> str:
-    if mode is None:
-        return ""
-    return f"; {100 * (fit.rate / (2 * mode.eigenvalue) - 1):+.3f} % off the prediction"
-
-
-def _headline(result: Result, fit: RateFit | None, refusal: str, mode: ExcitedMode | None) -> str:
+def _headline(result: Result, claim: Mapping[str, Any]) -> str:
+    fit, predicted = claim["fitted"], claim["predicted"]
     if fit is None:
-        return f"{result.status.value} No rate was fitted: {refusal}."
-    text = f"The divergence decays at the rate {fit.rate:.6g} ± {fit.stderr:.1e}"
-    if mode is not None:
-        text += f"; theory predicts {2 * mode.eigenvalue:.6g}"
+        return f"{result.status.value} No rate was fitted: {claim['reason']}."
+    word = _WORDS.get(claim["functional"], claim["functional"])
+    text = f"{word[0].upper()}{word[1:]} decays at the rate {_fitted(fit)}"
+    if predicted is not None:
+        text += f"; theory predicts {predicted['continuous']:.6g}"
     return f"{text}. {result.status.value}"
+
+
+def _fitted(fit: Mapping[str, Any]) -> str:
+    return f"{fit['rate']:.8g} ± {fit['stderr']:.1e}"
 
 
 def _sphere(dim: int) -> str:
@@ -137,14 +97,8 @@ def _describe(table: Mapping[str, Any] | None) -> str:
     if table["kind"] == "mixture":
         parts = zip(table["weights"], table["components"], strict=True)
         return " + ".join(f"{weight:.6g} · {_describe(part)}" for weight, part in parts)
-    values = ", ".join(f"{k} = {_short(v)}" for k, v in table.items() if k != "kind")
+    values = ", ".join(f"{k} = {short(v)}" for k, v in table.items() if k != "kind")
     return f"{table['kind']}({values})" if values else table["kind"]
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return "(" + ", ".join(_short(v) for v in value) + ")"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _problem(problem: UltraFastDiffusion) -> dict[str, Any]:
@@ -170,35 +124,55 @@ def _discretisation(result: Result) -> str:
     )
 
 
-def _rates(
-    result: Result, fit: RateFit | None, refusal: str, mode: ExcitedMode | None
-) -> list[tuple[str, str, str]]:
+def _rates(claim: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Quantity, value and remark: what a claim compares."""
     rows = []
-    if result.spectrum is not None:
-        gap = result.spectrum["eigenvalues"][0]
-        rows.append(("spectral gap lambda_1", f"{gap:.10g}", "of the discrete operator"))
+    mode, fit, predicted = claim["mode"], claim["fitted"], claim["predicted"]
+    if claim["gap"] is not None:
+        rows.append(("spectral gap", f"{claim['gap']:.10g}", "of the discrete operator"))
     if mode is not None:
-        rows.append(("first excited mode", _mode(mode), ""))
-        rows.append(("predicted rate of the divergence", f"{2 * mode.eigenvalue:.8g}", ""))
-    if fit is None:
-        rows.append(("fitted rate", "none", refusal))
-    else:
-        where = f"t in [{fit.window[0]:.4g}, {fit.window[1]:.4g}], {fit.points} points"
+        name = f" ({mode['name']})" if mode["name"] else ""
         rows.append(
-            ("fitted rate of the divergence", f"{fit.rate:.8g}", f"± {fit.stderr:.2e} ({where})")
-        )
+            ("first excited mode", f"number {mode['number']}{name}, {mode['eigenvalue']:.10g}",
+             f"multiplicity {mode['multiplicity']}, {100 * mode['share']:.3g} % of |w - 1| at most")
+        )  # fmt: skip
+    if predicted is not None:
+        of = f"of {_WORDS.get(claim['functional'], claim['functional'])}"
+        rows.append(("predicted rate", f"{predicted['continuous']:.8g}", of))
+        if predicted["discrete"] is not None:
+            rows.append(("with these time steps", f"{predicted['discrete']:.8g}", "in the window"))
+    if claim["guaranteed"] is not None:
+        promise = claim["guaranteed"]
+        kept = "certified" if promise["certified"] else "an envelope"
+        held = "kept" if promise["holds"] else "BROKEN"
+        value = f"{promise['start']:.4g} at the start, {promise['end']:.6g} at the end"
+        rows.append(("guaranteed rate", value, f"{kept}, {held}"))
+    if fit is None:
+        rows.append(("fitted rate", f"none: {claim['reason']}", ""))
+    else:
+        where = f"t in [{fit['window'][0]:.4g}, {fit['window'][1]:.4g}], {fit['points']} points"
+        if claim["deviation"] is not None:
+            where += f"; {100 * claim['deviation']:+.3g} % off the prediction"
+        rows.append(("fitted rate", _fitted(fit), where))
     return rows
 
 
-def _verdict(result: Result, fit: RateFit | None, mode: ExcitedMode | None) -> str:
-    if fit is None or mode is None:
-        return "Prediction and fit cannot be compared in this run."
-    deviation = abs(fit.rate / (2 * mode.eigenvalue) - 1)
-    word = "agrees with" if deviation <= 1e-3 else "differs from"
-    return (
-        f"The fit {word} the prediction: they differ by {100 * deviation:.3g} %, and 0.1 % is the "
-        "threshold. The prediction is asymptotic: it holds once w is close to 1."
-    )
+def _passages(claim: Mapping[str, Any]) -> list[str]:
+    return [f"At t = {each['t']:.4g} {each['text']}." for each in claim["crossovers"]]
+
+
+def _guarantees(result: Result) -> list[list[str]]:
+    """One row for each functional with an envelope."""
+    try:
+        promised = result.guarantees()
+    except InputError:
+        return []
+    return [
+        [g.functional, f"{g.start:.4g}", f"{g.end:.6g}", "certificate" if g.certified else
+         "envelope", f"{g.excess:.1e} ({g.allowance:.0e} allowed)",
+         "yes" if g.holds else f"no, from t = {g.broken_at:.4g} on"]
+        for g in promised
+    ]  # fmt: skip
 
 
 def _eigenvalues(result: Result) -> str:

@@ -97,13 +97,17 @@ class DiffusionSystem:
         h = w - 1
         with np.errstate(divide="ignore"):
             reverse = h * h / w
-        columns = np.array([w, h * h, reverse, self.problem.divergence.integrand(w)])
-        mass, chi2, chi2_reverse, divergence = total(self.space.comm, columns @ self.space.D)
+        law = self.problem.divergence
+        columns = np.array([w, h * h, reverse, law.integrand(w), law.lyapunov(w)])
+        mass, chi2, chi2_reverse, divergence, lyapunov = total(
+            self.space.comm, columns @ self.space.D
+        )
         return {
             "mass": float(mass),
             "chi2": float(chi2),
             "chi2_reverse": float(chi2_reverse),
             "divergence": float(divergence),
+            "lyapunov": float(lyapunov),
             "min_ratio": smallest(self.space.comm, float(w.min(initial=np.inf))),
             "max_ratio": largest(self.space.comm, float(w.max(initial=-np.inf))),
         }
@@ -234,6 +238,7 @@ class DiffusionSolver:
             "stepper": self.stepper.name,
             **self._tolerances,
             "linear": self.system.linear.method,
+            "m_matrix": self.space.is_m_matrix,
         }
 
     def step(self) -> State:
@@ -278,5 +283,5 @@ class DiffusionSolver:
         return self.functionals()["mass"]
 
     def functionals(self) -> dict[str, float]:
-        """All functionals now: mass, chi2, chi2_reverse, divergence, min_ratio, max_ratio."""
+        """All functionals now: mass, chi2, chi2_reverse, divergence, lyapunov, min_ratio, ..."""
         return self.system.functionals(self.evolution.values)

@@ -169,8 +169,20 @@ class Discretization:
         return PointLocator(self.mesh, self.surface, self.space.dofmap.list)
 
     def interpolate(self, values: Array, points: Array) -> Array:
-        """The finite element function of owned nodal values at points; equal on every rank."""
+        """Finite element functions of owned nodal values at points; equal on every rank.
+
+        Args:
+            values: (n,) for one function, (n, k) for several.
+            points: (p, ambient_dim) points of the sphere, the same on every rank.
+
+        Returns:
+            (p,) or (p, k).
+        """
         function = fem.Function(self.space)
-        function.x.array[: self.owned] = values
-        function.x.scatter_forward()
-        return self._locator.evaluate(function.x.array, points, self.comm)
+        columns = []
+        for column in np.reshape(values, (self.owned, -1)).T:
+            function.x.array[: self.owned] = column
+            function.x.scatter_forward()
+            columns.append(function.x.array.copy())
+        nodal = np.array(columns).T.reshape(-1, *values.shape[1:])
+        return self._locator.evaluate(nodal, points, self.comm)

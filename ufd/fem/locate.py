@@ -66,9 +66,9 @@ class PointLocator:
         return xi, inside
 
     def evaluate(self, values: Array, points: Array, comm: MPI.Comm) -> Array:
-        """Values (with ghosts) at points (n, gdim) that are the same on every rank."""
+        """Nodal values (with ghosts), (nodes, ...), at points (n, gdim); the same on every rank."""
         found = np.zeros(len(points), dtype=bool)
-        result = np.zeros(len(points))
+        result = np.zeros((len(points), *values.shape[1:]))
         if self._tree is not None:
             count = min(12, self._tree.n)
             distance, candidates = self._tree.query(points, k=count)
@@ -82,11 +82,12 @@ class PointLocator:
                 xi, inside = self._pull_back(column[todo], points[todo])
                 hit = todo[inside]
                 basis = self._element.tabulate(0, xi[inside])[0, :, :, 0]
-                result[hit] = np.einsum("pn,pn->p", basis, values[self._dofs[column[hit]]])
+                result[hit] = np.einsum("pn,pn...->p...", basis, values[self._dofs[column[hit]]])
                 found[hit] = True
         # A point on a border may be found by two ranks: the highest rank speaks for it.
         owner = largest(comm, np.where(found, comm.rank, -1).astype(np.int64))
         if (owner < 0).any():
             missing = points[np.argmax(owner < 0)].tolist()
             raise SolverError(f"no cell contains the point {missing}")
-        return total(comm, np.where(owner == comm.rank, result, 0.0))
+        result[owner != comm.rank] = 0.0
+        return total(comm, result)

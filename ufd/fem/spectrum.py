@@ -7,6 +7,7 @@ eigenvalues by shift-and-invert.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 from mpi4py import MPI
 
@@ -40,6 +41,14 @@ class Modes:
         """L2(nu) projections of w - 1 on the modes, (count,); collective."""
         return total(self.space.comm, self.vectors @ (self.space.D * (values - 1)))
 
+    def coupling(self, count: int) -> Array:
+        """int e_k e_i e_j dnu for the first ``count`` modes, (count, count, count); collective.
+
+        To second order e_i and e_j drive e_k at (1 - m)/2 lambda_k times this.
+        """
+        e = self.vectors[:count]
+        return total(self.space.comm, np.einsum("kx,ix,jx,x->kij", e, e, e, self.space.D))
+
 
 def laplacian_modes(space: Discretization, count: int) -> Modes:
     """The first ``count`` modes above the constant; collective.
@@ -49,8 +58,9 @@ def laplacian_modes(space: Discretization, count: int) -> Modes:
         SolverError: If SLEPc does not converge, or the gap is below what double precision
             resolves on this mesh.
     """
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= space.size - 2:
-        raise InputError(f"count = {count!r} must be an integer from 1 to {space.size - 2}")
+    room = space.size - 2
+    if isinstance(count, bool) or not isinstance(count, Integral) or not 1 <= count <= room:
+        raise InputError(f"count = {count!r} must be an integer from 1 to {room}")
     root = np.sqrt(space.D)
     scale, constant = space.K.createVecRight(), space.K.createVecRight()
     scale.array, constant.array = 1 / root, root
@@ -70,7 +80,7 @@ def laplacian_modes(space: Discretization, count: int) -> Modes:
     direct.getPC().setType("cholesky")
     direct.getPC().setFactorSolverType("mumps")
     # A few more than asked for: copies of a multiple eigenvalue converge late.
-    wanted = min(count + 4, space.size - 2)
+    wanted = min(int(count) + 4, room)
     solver.setDimensions(wanted, min(space.size - 1, max(2 * wanted + 8, 24)))
     solver.setTolerances(1e-13, 2000)
     solver.solve()

@@ -74,31 +74,52 @@ class PowerDivergence:
         return w ** (1 - self.m)
 
     def integrand(self, w: Array) -> Array:
-        """f(1/w) w, whose nu-integral is the divergence; accurate to round-off near w = 1.
+        """f(1/w) w, whose nu-integral is the divergence; its second derivative is w^(m-2)."""
+        return power_entropy(w, self.m)
 
-        Its second derivative is w^(m-2), so it equals
-        h^2 int_0^1 (1 - x) (1 + x h)^(m-2) dx with h = w - 1: no cancellation.
+    def lyapunov(self, w: Array) -> Array:
+        """Psi(w) with Psi'' = 1/phi' = w^(1-m), Psi(1) = Psi'(1) = 0.
+
+        Its nu-integral falls by int |grad w|^2 dnu per unit of time, whatever w is.
         """
-        h = w - 1
-        if self.m == -1:
-            return h * h / (2 * w)
-        near = np.abs(h) < _NEAR
-        x, weights = _jacobi_rule()
-        close = np.where(near, h, 0.0)
-        result = close**2 * ((1 + x * close[:, None]) ** (self.m - 2) @ weights)
-        result[~near] = self._far_integrand(w[~near])
-        return result
+        return power_entropy(w, 3 - self.m)
 
-    def _far_integrand(self, w: Array) -> Array:
-        """f(1/w) w away from 1, in two forms: nothing cancels as p tends to 1 or to 0."""
-        p, m = self.p, self.m
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            log = np.log(w)
-            if p >= 0.5:
-                return (w - 1 - (np.expm1(m * log) / m if m else log)) / p
-            power = np.where(w > 0, w * (np.expm1(-p * log) / p if p else -log), 0.0)
-        value = (power + w - 1) / (p - 1)
-        return value if p else np.where(w >= 0, value, np.inf)
+
+def power_entropy(w: Array, q: float) -> Array:
+    """H_q(w), with second derivative w^(q-2) and a double zero at w = 1.
+
+    (w^q - 1 - q (w - 1))/(q (q - 1)), w - 1 - log w for q = 0, w log w - w + 1 for q = 1; accurate
+    to round-off near w = 1.
+    """
+    h = w - 1
+    if q == -1:
+        return h * h / (2 * w)
+    return h * h * entropy_curvature(w, q)
+
+
+def entropy_curvature(w: Array, q: float) -> Array:
+    """H_q(w)/(w - 1)^2, which is 1/2 at w = 1 and follows the trend of w^(q-2)."""
+    h = w - 1
+    near = np.abs(h) < _NEAR
+    # Taylor's remainder, int_0^1 (1 - x) (1 + x h)^(q-2) dx: nothing cancels.
+    x, weights = _jacobi_rule()
+    close = np.where(near, h, 0.0)
+    result = (1 + x * close[..., None]) ** (q - 2) @ weights
+    far = w[~near]
+    with np.errstate(over="ignore", invalid="ignore"):
+        result[~near] = _far_entropy(far, q) / (far - 1) ** 2
+    return result
+
+
+def _far_entropy(w: Array, q: float) -> Array:
+    """H_q(w) away from 1, in two forms: nothing cancels as q tends to 0 or to 1."""
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        log = np.log(w)
+        if q <= 0.5:
+            return (w - 1 - (np.expm1(q * log) / q if q else log)) / (1 - q)
+        power = np.where(w > 0, w * (np.expm1((q - 1) * log) / (q - 1) if q != 1 else log), 0.0)
+    value = (power - (w - 1)) / q
+    return value if q != 1 else np.where(w >= 0, value, np.inf)
 
 
 def _jacobi_rule() -> tuple[Array, Array]:

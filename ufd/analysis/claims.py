@@ -1,0 +1,249 @@
+"""What a run says about its rate: prediction, guarantee, fit, and whether they may be compared.
+
+A claim is a plain document, the unit of every report. It compares the fit of one functional with
+the rate of the first excited mode, and says so when that comparison would not be fair: another
+mode leads in the window, neighbours have not died out, the stepper's own rate differs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ufd.analysis.guarantees import Guarantee
+from ufd.analysis.modes import ExcitedMode
+from ufd.analysis.rates import RateFit, order_of
+from ufd.analysis.results import KINDS, Result
+from ufd.exceptions import InputError
+
+THRESHOLD = 1e-3
+_POINTS = 160
+SYMBOLS = {
+    "divergence": "D_f(ν|μ)",
+    "chi2": "χ²(μ|ν)",
+    "chi2_reverse": "χ²(ν|μ)",
+    "lyapunov": "∫Ψ(w)dν",
+    "hminus1": "|w - 1|² in H⁻¹",
+    "amplitude": "|projection of w - 1 on the mode|",
+}
+
+
+def rate_claim(
+    result: Result,
+    *,
+    functional: str | None = None,
+    threshold: float = THRESHOLD,
+    index: int | None = None,
+    **window: Any,
+) -> dict[str, Any]:
+    """Compare the rate of a run with the rate of its first excited mode.
+
+    Args:
+        result: The run, with a spectrum.
+        functional: Name of a series, "amplitude", or None: the divergence, and the amplitude of
+            the mode where neighbouring modes never let the divergence reach its rate.
+        threshold: Largest relative deviation that counts as agreement.
+        index: A mode to compare with instead, as long as it leads in the fitted window.
+        **window: ``window`` or ``between`` of `analysis.rates.fit_rate`.
+
+    Returns:
+        mode, gap, predicted, guaranteed, fitted, deviation, verdict ("agrees", "differs",
+        "unfair", "refused"), verdict_text, notes, crossovers and curve; JSON values only.
+    """
+    chosen = functional or "divergence"
+    claim = _compared(result, chosen, threshold, index, window)
+    fair = claim["verdict"] not in ("unfair", "refused")
+    if functional is None and index is None and claim["mode"] is not None and not fair:
+        other = _compared(result, "amplitude", threshold, index, window)
+        if other["verdict"] == "agrees":
+            other["notes"].insert(0, f"The divergence is no fair test here: {claim['reason']}.")
+            claim = other
+    claim["notes"] += _notes(result)
+    return claim
+
+
+def _compared(
+    result: Result, functional: str, threshold: float, index: int | None, window: dict[str, Any]
+) -> dict[str, Any]:
+    kind = KINDS[functional]
+    mode, order = result.excited_mode, order_of(kind)
+    if index is not None and result.modes is not None:
+        mode = result.modes.mode(index)
+    fit, refusal = _fitted(result, functional, {"index": index, **window})
+    rate = None if mode is None else order * mode.eigenvalue
+    discrete = None
+    if fit is not None and mode is not None:
+        discrete = result.discrete_rate(mode.eigenvalue, fit)
+    verdict, reason = _verdict(result, mode, fit, refusal, rate, discrete, threshold)
+    guarantee = _guarantee(result, functional)
+    deviation = None if fit is None or rate is None else fit.rate / rate - 1
+    symbol = SYMBOLS[functional]
+    return {
+        "functional": functional,
+        "kind": kind,
+        "equation": f"{symbol} ~ exp(-{'2λ' if order == 2 else 'λ'} t), λ the eigenvalue of "
+        + ("the first excited mode" if index is None else "the mode that leads in the window"),
+        "mode": None if mode is None else _mode(mode),
+        "gap": None if result.spectrum is None else float(result.spectrum["eigenvalues"][0]),
+        "predicted": None if rate is None else {"continuous": rate, "discrete": discrete},
+        "guaranteed": None if guarantee is None else _guaranteed(guarantee, order),
+        "fitted": None if fit is None else fit.as_dict(),
+        "deviation": deviation,
+        "threshold": threshold,
+        "verdict": verdict,
+        "reason": reason,
+        "verdict_text": _sentence(verdict, reason, deviation, threshold),
+        "notes": [],
+        "crossovers": _crossovers(result),
+        "curve": _curve(result, functional, guarantee, order),
+    }
+
+
+def _fitted(result: Result, functional: str, window: dict[str, Any]) -> tuple[RateFit | None, str]:
+    try:
+        return result.fit_rate(functional, **window), ""
+    except InputError as refusal:
+        return None, str(refusal).removeprefix("fit_rate: ")
+
+
+def _verdict(
+    result: Result,
+    mode: ExcitedMode | None,
+    fit: RateFit | None,
+    refusal: str,
+    rate: float | None,
+    discrete: float | None,
+    threshold: float,
+) -> tuple[str, str]:
+    if fit is None:
+        return "refused", refusal
+    if mode is None or rate is None or result.modes is None:
+        return "refused", "no mode is known to be excited; ask for more modes"
+    leading = result.modes.leader(*fit.window)
+    if fit.kind == "quadratic" and leading is not None and leading[0] != mode.index:
+        number = leading[0] + 1
+        return "unfair", (
+            f"mode {number} (eigenvalue {result.modes.eigenvalues[leading[0]]:.6g}) leads in "
+            f"the fitted window, not mode {mode.index + 1}"
+        )
+    deviation = abs(fit.rate / rate - 1)
+    if fit.stderr > threshold * rate:
+        return "unfair", (
+            f"the error of the fit, {100 * fit.stderr / rate:.2g} %, is above the threshold: "
+            "other modes have not died out in the window, or the rate still changes"
+        )
+    if deviation <= threshold:
+        return "agrees", ""
+    if discrete is not None and abs(fit.rate / discrete - 1) <= threshold:
+        return "differs", (
+            f"it agrees with the discrete rate of the stepper, {discrete:.6g}: the time steps, "
+            "not the mode, make the difference"
+        )
+    return "differs", "neither the continuous nor the discrete rate is met"
+
+
+def _sentence(verdict: str, reason: str, deviation: float | None, threshold: float) -> str:
+    limit = f"{100 * threshold:g} % is the threshold"
+    if verdict == "refused":
+        return f"No comparison: {reason}."
+    if verdict == "unfair":
+        return f"Not a fair comparison ({limit}): {reason}."
+    size = f"{100 * (deviation or 0.0):+.2g} %"
+    if verdict == "agrees":
+        return f"The fit agrees with the prediction: it is {size} off, and {limit}."
+    return f"The fit differs from the prediction by {size}, and {limit}: {reason}."
+
+
+def _mode(mode: ExcitedMode) -> dict[str, Any]:
+    return {
+        "number": mode.index + 1,
+        "eigenvalue": mode.eigenvalue,
+        "multiplicity": mode.multiplicity,
+        "name": mode.name,
+        "share": mode.share,
+        "hidden": mode.hidden,
+    }
+
+
+def _guarantee(result: Result, functional: str) -> Guarantee | None:
+    """The envelope of a functional; a norm has that of its square."""
+    try:
+        promised = {g.functional: g for g in result.guarantees()}
+    except InputError:
+        return None
+    alike = {"amplitude": "chi2"}
+    if result.divergence.p == 2:
+        alike["chi2_reverse"] = "divergence"  # twice that
+    return promised.get(alike.get(functional, functional))
+
+
+def _guaranteed(guarantee: Guarantee, order: int) -> dict[str, Any]:
+    return {
+        "start": guarantee.start * order / 2,
+        "end": guarantee.end * order / 2,
+        "certified": guarantee.certified,
+        "holds": guarantee.holds,
+        "margin": guarantee.margin,
+        "text": guarantee.sentence(),
+    }
+
+
+def _crossovers(result: Result) -> list[dict[str, Any]]:
+    if result.modes is None:
+        return []
+    value = result.modes.eigenvalues
+    return [
+        {
+            "t": c.t,
+            "text": f"mode {c.earlier + 1} (λ = {value[c.earlier]:.5g}) gives the lead to mode "
+            f"{c.later + 1} (λ = {value[c.later]:.5g})",
+        }
+        for c in result.modes.crossovers()
+    ]
+
+
+def _curve(
+    result: Result, functional: str, guarantee: Guarantee | None, order: int
+) -> dict[str, Any]:
+    t = result.series["t"]
+    values = np.zeros_like(t)
+    if functional != "amplitude":
+        values = result.series[functional]
+    elif result.modes is not None and result.excited_mode is not None:
+        values = result.modes.amplitude(result.excited_mode.index)
+    seen = np.flatnonzero(values > 0)
+    kept = seen[
+        np.unique(np.linspace(0, max(len(seen) - 1, 0), _POINTS).round().astype(int))[: len(seen)]
+    ]
+    envelope = None
+    if guarantee is not None and len(kept):
+        # A projection is bounded by the whole of |w - 1|; other functionals start at their bound.
+        bound = np.sqrt(guarantee.envelope)
+        if order == 2:
+            bound = guarantee.envelope * (values[0] / guarantee.envelope[0])
+        envelope = bound[kept].tolist()
+    return {"t": t[kept].tolist(), "value": values[kept].tolist(), "envelope": envelope}
+
+
+def _notes(result: Result) -> list[str]:
+    notes = []
+    mode, modes = result.excited_mode, result.modes
+    if mode is not None and mode.hidden:
+        notes.append(
+            f"The symmetry of teacher and start forbids {mode.hidden} lower mode"
+            f"{'s' * (mode.hidden > 1)}: the gap is not what this run decays with."
+        )
+    elif mode is not None and mode.index:
+        notes.append(
+            f"The {mode.index} lower modes are not excited: their projections are round-off."
+        )
+    if modes is not None:
+        slaved = [i for i in range(len(modes.eigenvalues)) if modes.master(i) is not None]
+        if slaved and mode is not None:
+            notes.append(
+                f"Modes {slaved[0] + 1} to {slaved[-1] + 1} are slaved (eigenvalues from "
+                f"{modes.eigenvalues[slaved[0]]:.4g}): they end at {2 * mode.eigenvalue:.4g} or "
+                "later sums, not at their own rates, which are therefore not fitted."
+            )
+    return notes + [f"Broken promise: {line}." for line in result.broken_promises()]

@@ -1,0 +1,192 @@
+"""Which mode sets the rate: the first excited, who is slaved to whom, when the lead changes.
+
+Everything is read off a stored spectrum: eigenvalues, projections of w - 1 over the steps, what a
+symmetry allows, and the second-order coupling of the modes (docs/theory.md, section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+# A mode counts as excited from this share of |w - 1| on, and from this amplitude on: projections of
+# a run that does not contain a mode are round-off of some 1e-15.
+_SHARE, _NOISE = 1e-6, 1e-12
+_COUPLED = 1e-8
+
+
+def clusters(eigenvalues: ArrayLike) -> list[list[int]]:
+    """Group ascending eigenvalues that agree to 1e-6 relatively."""
+    groups: list[list[int]] = []
+    values = np.asarray(eigenvalues, dtype=float)
+    for i, value in enumerate(values):
+        if groups and value - values[groups[-1][-1]] <= 1e-6 * value:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+@dataclass(frozen=True)
+class ExcitedMode:
+    """The lowest mode of the weighted Laplacian that a run contains.
+
+    Attributes:
+        index: Its number, from 0 for the spectral gap.
+        eigenvalue: Predicted amplitude rate; quadratic functionals decay at twice this rate.
+        multiplicity: Dimension of its eigenspace.
+        share: Largest part of |w - 1| in L2(nu) that it had at a recorded time.
+        name: What symmetry says about it: "zonal", "|m| = 1", "even", "degree 2", or "".
+        hidden: How many lower modes the symmetry of the problem forbids.
+    """
+
+    index: int
+    eigenvalue: float
+    multiplicity: int
+    share: float
+    name: str = ""
+    hidden: int = 0
+
+
+@dataclass(frozen=True)
+class Crossover:
+    """From time ``t`` on the eigenspace of mode ``later`` is larger than that of ``earlier``."""
+
+    t: float
+    earlier: int
+    later: int
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Modes of the weighted Laplacian and what a run does in them.
+
+    Attributes:
+        eigenvalues: Ascending, (k,).
+        t: Recorded times, (n,).
+        amplitudes: L2(nu) projections of w - 1, (n, k).
+        distance: |w - 1| in L2(nu), (n,).
+        resolution: Smallest |w - 1| that the solves resolve.
+        invariant: Dimension of what a symmetry leaves of each mode's eigenspace, (k,); -1: unknown.
+        names: What symmetry says about each mode.
+        coupling: int e_k e_i e_j dnu for the first modes, (q, q, q).
+        m: Exponent of the diffusion; the flow is linear for m = 1.
+    """
+
+    eigenvalues: Array
+    t: Array
+    amplitudes: Array
+    distance: Array
+    resolution: float
+    invariant: NDArray[np.int64]
+    names: Sequence[str]
+    coupling: Array
+    m: float
+
+    def shares(self) -> tuple[list[list[int]], Array, NDArray[np.bool_]]:
+        """Eigenspaces, their share of |w - 1|, (n, spaces), and where it is resolved, (n,)."""
+        groups = clusters(self.eigenvalues)
+        sizes = np.array([np.linalg.norm(self.amplitudes[:, g], axis=1) for g in groups]).T
+        share = np.where(sizes > _NOISE, sizes, 0) / np.maximum(self.distance, 1e-300)[:, None]
+        return groups, share, self.distance > self.resolution
+
+    def allowed(self, group: list[int]) -> bool:
+        """Whether the symmetry of teacher and start lets an eigenspace be excited."""
+        return self.invariant[group[0]] != 0
+
+    def first_excited(self, threshold: float = _SHARE) -> ExcitedMode | None:
+        """The lowest allowed eigenspace with more than ``threshold`` of |w - 1| at a time.
+
+        None if no computed mode is excited.
+        """
+        groups, share, seen = self.shares()
+        hidden = 0
+        for column, group in enumerate(groups):
+            if not self.allowed(group):
+                hidden += len(group)
+                continue
+            largest = float(share[seen, column].max(initial=0.0))
+            if largest > threshold:
+                return self._described(group, largest, hidden)
+        return None
+
+    def mode(self, index: int) -> ExcitedMode:
+        """The eigenspace that holds mode ``index``, whether it is the first excited or not."""
+        groups, share, seen = self.shares()
+        column = next(i for i, group in enumerate(groups) if index in group)
+        hidden = sum(len(g) for g in groups[:column] if not self.allowed(g))
+        largest = float(share[seen, column].max(initial=0.0))
+        return self._described(groups[column], largest, hidden)
+
+    def _described(self, group: list[int], share: float, hidden: int) -> ExcitedMode:
+        value = float(self.eigenvalues[group].mean())
+        return ExcitedMode(group[0], value, len(group), share, self.names[group[0]], hidden)
+
+    def leader(self, first: float, last: float) -> tuple[int, float] | None:
+        """The mode that leads in [first, last], and its least share of |w - 1| there."""
+        groups, share, _ = self.shares()
+        inside = (self.t >= first) & (self.t <= last)
+        if not inside.any() or not groups:
+            return None
+        least = share[inside].min(axis=0)
+        best = int(np.argmax(least))
+        return groups[best][0], float(least[best])
+
+    def mixture(self, index: int, first: float, last: float) -> float:
+        """By how much other modes move the rate of a quadratic functional in [first, last].
+
+        The mean of 2 sum_j (lambda_j - lambda) a_j^2 / sum_j a_j^2 in size, over the modes that
+        are known, lambda that of mode ``index``.
+        """
+        inside = (self.t >= first) & (self.t <= last)
+        energy = self.amplitudes[inside] ** 2
+        weight = energy / np.maximum(energy.sum(axis=1), 1e-300)[:, None]
+        group = next(g for g in clusters(self.eigenvalues) if index in g)
+        gaps = self.eigenvalues - self.eigenvalues[index]
+        gaps[group] = 0.0
+        return float(np.abs(2 * weight @ gaps).mean()) if inside.any() else 0.0
+
+    def crossovers(self) -> list[Crossover]:
+        """When the lead passes for good from one allowed eigenspace to another."""
+        groups, share, seen = self.shares()
+        if not seen.any():
+            return []
+        permitted = np.array([self.allowed(g) for g in groups])
+        lead = np.argmax(np.where(permitted, share, -1.0)[seen], axis=1)
+        times, shares = self.t[seen], share[seen]
+        found: list[Crossover] = []
+        for i in np.flatnonzero(np.diff(lead)):
+            a, b = lead[i], lead[i + 1]
+            # The logarithm of their quotient is nearly linear in time.
+            before, after = np.log(shares[i : i + 2, a] + 1e-300) - np.log(
+                shares[i : i + 2, b] + 1e-300
+            )
+            t = times[i] + (times[i + 1] - times[i]) * before / max(before - after, 1e-300)
+            found.append(Crossover(float(t), groups[a][0], groups[b][0]))
+        return found
+
+    def master(self, index: int) -> tuple[float, bool] | None:
+        """If mode ``index`` is slaved: the rate at which it ends, and whether that is certain.
+
+        The first excited mode, of rate r, drives every mode that couples with its square at the
+        rate 2 r. A mode whose own eigenvalue is larger ends at 2 r, one that couples at a higher
+        order only at 3 r or later (not certain). None where the mode keeps its own rate.
+        """
+        mode = self.first_excited()
+        if mode is None or self.m == 1 or self.eigenvalues[index] < (2 - 1e-6) * mode.eigenvalue:
+            return None
+        drivers = slice(mode.index, mode.index + mode.multiplicity)
+        if index < len(self.coupling) and mode.index + mode.multiplicity <= len(self.coupling):
+            block = self.coupling[index, drivers, drivers]
+            if np.abs(block).max() < _COUPLED:
+                return 3 * mode.eigenvalue, False
+        return 2 * mode.eigenvalue, True
+
+    def amplitude(self, index: int) -> Array:
+        """Size of w - 1 in the eigenspace of mode ``index``, (n,)."""
+        group = next(g for g in clusters(self.eigenvalues) if index in g)
+        return np.linalg.norm(self.amplitudes[:, group], axis=1)

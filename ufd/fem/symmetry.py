@@ -1,0 +1,107 @@
+"""Which modes a symmetry forbids, and what the modes are called.
+
+A density that singles out the directions a_1, ..., a_k (`Density.axes`) is invariant under every
+orthogonal map that fixes them. If teacher and start share such a group, so does w at all times: a
+mode is excited only in as far as it is invariant too. How a group element acts on a computed
+eigenspace is read off its values at sample points, so the mesh need not be symmetric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ufd.fem.spectrum import Modes
+
+Array = NDArray[np.float64]
+# Rotations that are told apart: turns |m| up to half of it.
+_ANGLES = 24
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """How one group acts on computed modes.
+
+    Attributes:
+        invariant: Dimension of the invariant part of each mode's eigenspace, (count,); -1 where
+            nothing is known.
+        names: What the group tells about each mode, "" where it tells nothing.
+    """
+
+    invariant: NDArray[np.int64]
+    names: list[str]
+
+
+def stacked_axes(*axes: Array | None) -> Array | None:
+    """An orthonormal basis (k, d) of what several densities single out; None if unknown."""
+    known = [a for a in axes if a is not None]
+    if len(known) < len(axes):
+        return None
+    _, size, basis = np.linalg.svd(np.concatenate(known), full_matrices=False)
+    return basis[size > 1e-10]
+
+
+def _maps(basis: Array) -> tuple[list[Array], str]:
+    """Elements of the group that fixes ``basis``, and what is invariant under it."""
+    k, d = basis.shape
+    across = np.linalg.svd(basis, full_matrices=True)[2][k:] if k else np.eye(d)
+    if d - k == 1:
+        return [np.eye(d) - 2 * np.outer(across[0], across[0])], "reflection"
+    if d - k == 2:
+        turn = np.outer(across[1], across[0]) - np.outer(across[0], across[1])
+        plane = across.T @ across
+        angles = 2 * np.pi * np.arange(1, _ANGLES) / _ANGLES
+        return [np.eye(d) + (np.cos(a) - 1) * plane + np.sin(a) * turn for a in angles], "rotation"
+    return [], ""
+
+
+def harmonic_names(eigenvalues: Array, dim: int) -> list[str]:
+    """The degree l of each mode of the unweighted Laplacian, l (l + dim - 1) its eigenvalue."""
+    half = (dim - 1) / 2
+    return [f"degree {round(np.sqrt(value + half**2) - half)}" for value in eigenvalues]
+
+
+def symmetry_of(modes: Modes, groups: list[list[int]], basis: Array | None) -> Symmetry:
+    """Invariant dimensions and names of modes; collective.
+
+    Args:
+        modes: Computed modes.
+        groups: Numbers of the modes of each eigenspace.
+        basis: From `stacked_axes`.
+    """
+    count = len(modes.eigenvalues)
+    invariant, names = np.full(count, -1), [""] * count
+    maps, kind = _maps(basis) if basis is not None else ([], "")
+    if not maps:
+        return Symmetry(invariant, names)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4 * count + 20, basis.shape[1]))  # type: ignore[union-attr]
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    points = np.concatenate([x, *(x @ R.T for R in maps)])
+    values = modes.space.interpolate(modes.vectors.T, points).T
+    values = values.reshape(count, len(maps) + 1, -1)
+    for group in groups:
+        here = values[group, 0].T
+        traces = [
+            float(np.trace(np.linalg.lstsq(here, values[group, i + 1].T, rcond=None)[0]))
+            for i in range(len(maps))
+        ]
+        size = len(group)
+        dimension = round((size + sum(traces)) / (len(maps) + 1))
+        for i in group:
+            invariant[i] = dimension
+            names[i] = _name(kind, size, dimension, traces[0])
+    return Symmetry(invariant, names)
+
+
+def _name(kind: str, size: int, dimension: int, trace: float) -> str:
+    if kind == "reflection":
+        return {0: "odd", size: "even"}.get(dimension, "even and odd")
+    if dimension == size:
+        return "zonal"
+    if dimension == 0 and size == 2:
+        turns = round(np.arccos(np.clip(trace / 2, -1, 1)) * _ANGLES / (2 * np.pi))
+        return f"|m| = {turns}"
+    return "zonal and others" if dimension else "not zonal"
