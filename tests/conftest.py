@@ -16,10 +16,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mpi4py import MPI
 
+from ufd import cli
 from ufd.launch import own_mpirun
 
 # Traces of a launcher, by which a child would believe itself a rank of the job that tests it.
@@ -103,5 +105,20 @@ def launch() -> Callable[..., subprocess.CompletedProcess[str]]:
                 raise
         # Decoded here: text=True would turn carriage returns into line ends.
         return subprocess.CompletedProcess(words, job.returncode, out.decode(), err.decode())
+
+    return start
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run ``ufd`` in this process: its exit code, stdout and stderr."""
+
+    def start(*arguments: str | Path) -> tuple[int, str, str]:
+        code: Any = 0
+        try:
+            cli.main(list(map(str, arguments)))
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
 
     return start

@@ -38,11 +38,16 @@ FLOORS = {
     "solve": 6,
     "doctor": 7,
     "plan": 7,
+    "sweep": 7,
     "cli": 8,
 }
 ROOMS = {"fem", "meanfield", "particles"}
 DOORS = {("meanfield", "ufd.fem.discretization"), ("meanfield", "ufd.fem.spectrum")}
 ANALYSIS_MAY = {"analysis", "problem", "storage", "parallel", "exceptions", "launch"}
+ANALYSIS_NAMES = {
+    ("ufd.evolution.evolve", "StopReason"),
+    ("ufd.evolution.steppers", "STEPPERS"),  # their stability functions
+}
 PROBLEM_MAY = {"numpy", "scipy", "ufd.problem", "ufd.exceptions"} | sys.stdlib_module_names
 SLOW = {"pyvista", "matplotlib"}
 PLACES = re.compile(r"(?<!\w)/(work|root|tmp)\b")
@@ -111,7 +116,7 @@ def _wrong_arrow(part: str, module: str, name: str) -> Iterator[str]:
         if (part, module) not in DOORS:
             yield f"{arrow}: rooms do not import each other"
     elif part == "analysis" and other not in ANALYSIS_MAY:
-        if (module, name) != ("ufd.evolution.evolve", "StopReason"):
+        if (module, name) not in ANALYSIS_NAMES:
             yield f"{arrow}: analysis/ reads results only"
     elif part != other and FLOORS[other] >= FLOORS[part]:
         yield f"{arrow}: upwards"
@@ -221,7 +226,7 @@ def test_help_is_quick(launch):
     """``ufd --help`` answers before one wonders, and names every command."""
     seconds, text = _fastest(launch, "ufd", "--help")
     assert seconds < 0.7
-    for word in ("run", "report", "doctor", "Exit codes"):
+    for word in ("run", "sweep", "report", "doctor", "Exit codes"):
         assert word in text
 
 
@@ -239,6 +244,12 @@ def test_public_name(name):
     assert value.__doc__ and not value.__doc__.startswith(f"{name}(")
     assert name in dir(ufd)
     assert inspect.getmodule(value).__name__.startswith("ufd.")
+
+
+def test_function_keeps_its_name(launch):
+    """``ufd.solve`` is the function, also where the module of that name was imported first."""
+    script = "import ufd.solve, ufd.sweep; print(ufd.solve.__module__, ufd.solve.__qualname__)"
+    assert launch("python", "-c", script).stdout == "ufd.solve solve\n"
 
 
 def test_no_other_name():

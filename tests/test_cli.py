@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from output import lines_of, said_once
+from said import lines_of, said_once
 
 import ufd
-from ufd import cli
 
 TINY = """[problem]
 dim = 1
@@ -46,7 +45,8 @@ cells = 2
 """
 FILES = {"run.json", "series.npz", "fields.npz", "ratio.vtkhdf", "density.vtkhdf"}
 REPORT = {"report.html", "report.md", "densities.png", "decay.png", "conserved.png"}
-LINES = ["spectral gap", "first excited mode", "predicted rate", "fitted rate", "report"]
+LINES = ["spectral gap", "first excited mode", "predicted rate", "guaranteed rate", "fitted rate",
+         "report"]  # fmt: skip
 
 # Case file (None: there is none), further arguments, exit code, parts of the line.
 BAD = {
@@ -56,6 +56,8 @@ BAD = {
     "rtol": (TINY.replace("1e-3", "2.0"), [], 2, ["solver.rtol = 2.0", "less than 1"]),
     "key": (TINY.replace("[time]", "[tme]"), [], 2, ["tme: unknown key; did you mean time?"]),
     "no file": (None, [], 3, ["case.toml", "No such file"]),
+    "set": (TINY, ["--set", "solver.sdt=1"], 2, ["solver.sdt: unknown key; did you mean dt?"]),
+    "set value": (TINY, ["--set", "solver.dt=[1"], 2, ["solver.dt: '[1' is no value", "TOML"]),
     "option": (TINY, ["--rubbish"], 2, ["No such option '--rubbish'; see ufd --help"]),
     "underflow": (
         TINY.replace("kappa = 1.0", "kappa = 1e4"),
@@ -64,21 +66,6 @@ BAD = {
         ["teacher: its density underflows", "lower the concentration"],
     ),
 }
-
-
-@pytest.fixture
-def call(capsys):
-    """Run ``ufd`` in this process: its exit code, stdout and stderr."""
-
-    def start(*arguments: str | Path) -> tuple[int, str, str]:
-        code = 0
-        try:
-            cli.main(list(map(str, arguments)))
-        except SystemExit as end:
-            code = end.code
-        return code, *capsys.readouterr()
-
-    return start
 
 
 @pytest.fixture
@@ -204,8 +191,8 @@ def test_run(finished):
     assert times == ["0", "0.03125", "0.0625", "0.125", "0.25", "0.5"]
     for line, start in zip(lines[7:], LINES, strict=True):
         assert line.startswith(start)
-    assert "none: the values fall by a factor" in lines[10]
-    assert lines[11].endswith("output/case/report.html")
+    assert "none: the values fall by a factor" in lines[11]
+    assert lines[12].endswith("output/case/report.html")
 
 
 @pytest.mark.launches
@@ -231,7 +218,7 @@ def test_report_is_rebuilt(finished, call):
     code, out, err = call("report", place)
     assert (code, err) == (0, "")
     assert REPORT < {path.name for path in place.iterdir()}
-    assert lines_of(out)[:-1] == lines_of(job.stdout)[7:11]
+    assert lines_of(out)[:-1] == lines_of(job.stdout)[7:12]
     assert out.rstrip().endswith(f"report                  {place / 'report.html'}")
     # The fields alone are no run.
     code, out, err = call("report", place / "fields.npz")

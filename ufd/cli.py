@@ -1,4 +1,4 @@
-"""The command line: ``ufd run | report | doctor``, alone or under mpirun.
+"""The command line: ``ufd run | sweep | report | doctor``, alone or under mpirun.
 
 Heavy libraries are imported inside the commands, so that ``ufd --help`` is quick.
 """
@@ -24,12 +24,27 @@ if TYPE_CHECKING:
 _EXIT_CODES = """Exit codes: 0 finished; 2 bad input; 3 input or output; 4 solver."""
 
 
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """What click's own option does, but once for all ranks."""
+    if wanted and not context.resilient_parsing:
+        if is_first_of_its_launcher():
+            click.echo(f"ufd {__version__}")
+        context.exit()
+
+
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_EXIT_CODES,
     invoke_without_command=True,
 )
-@click.version_option(__version__, message="ufd %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def commands(context: click.Context) -> None:
     """Weighted ultra-fast diffusion: feature learning in the two-timescale regime."""
@@ -39,8 +54,18 @@ def commands(context: click.Context) -> None:
         sys.exit(InputError.exit_code)
 
 
+_set = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of the case, such as solver.dt=0.1; can be repeated.",
+)
+
+
 @commands.command(epilog=_EXIT_CODES)
 @click.argument("case", type=click.Path(path_type=Path))
+@_set
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -55,14 +80,20 @@ def commands(context: click.Context) -> None:
 @click.option("--report/--no-report", default=True, help="Write report.html at the end.")
 @click.pass_obj
 def run(
-    job: _Job, case: Path, output: Path | None, check: bool, progress: bool | None, report: bool
+    job: _Job,
+    case: Path,
+    changes: tuple[str, ...],
+    output: Path | None,
+    check: bool,
+    progress: bool | None,
+    report: bool,
 ) -> None:
     """Run a case file; also under mpirun -n N."""
     comm = job.comm
-    from ufd.config import read_case
+    from ufd.config import parse_change, read_case
     from ufd.parallel import on_root
 
-    settings = on_root(comm, lambda: read_case(case))
+    settings = on_root(comm, lambda: read_case(case, [parse_change(text) for text in changes]))
     if check:
         from ufd.plan import plan_case
 
@@ -87,14 +118,17 @@ def run(
 
 
 def _conclude(place: Path, report: bool) -> list[str]:
-    """What rank 0 alone does with a stored run: name its rates and write its report."""
+    """What rank 0 alone does with a stored run or sweep: name its rates and write its report."""
     from mpi4py import MPI
 
     from ufd.analysis.report import summary_lines, write_report
     from ufd.solve import load
+    from ufd.sweep import SWEEP, write_sweep_report
 
     if place.is_file():
         raise StorageError(f"cannot read {place}: it is a file; name the directory of a run")
+    if (place / SWEEP).exists():
+        return [f"report                  {write_sweep_report(place)}"]
     result = load(place, comm=MPI.COMM_SELF)
     lines = summary_lines(result)
     if report:
@@ -102,11 +136,82 @@ def _conclude(place: Path, report: bool) -> list[str]:
     return lines
 
 
+@commands.command(epilog=_EXIT_CODES)
+@click.argument("case", type=click.Path(path_type=Path))
+@click.option(
+    "--over",
+    "lists",
+    multiple=True,
+    required=True,
+    metavar="KEY=A,B,...",
+    help="Run every value of a key; repeated, every combination.",
+)
+@_set
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Directory of the runs; by default output/ and the name of the case with -sweep.",
+)
+@click.option("--across", is_flag=True, help="Each rank runs cases of its own.")
+@click.option("--check", is_flag=True, help="Validate and estimate every case; run nothing.")
+@click.pass_obj
+def sweep(
+    job: _Job,
+    case: Path,
+    lists: tuple[str, ...],
+    changes: tuple[str, ...],
+    output: Path | None,
+    across: bool,
+    check: bool,
+) -> None:
+    """Run a case for all values of some keys; again, only what is missing."""
+    comm = job.comm
+    from ufd.config import parse_change, parse_values
+    from ufd.parallel import on_root
+    from ufd.sweep import exit_code, jobs_of, run_jobs, write_sweep, write_sweep_report
+
+    place = output or Path("output") / f"{case.stem}-sweep"
+    over = [parse_change(text, parse_values) for text in lists]
+    jobs = jobs_of(case, over, place, [parse_change(text) for text in changes])
+    if check:
+        _check_all(job, jobs, across)
+        return
+    # Across ranks each speaks of its own cases.
+    outcomes = run_jobs(jobs, comm=comm, across=across, say=click.echo)
+    on_root(comm, lambda: write_sweep(place, case, over, outcomes))
+    page = on_root(comm, lambda: write_sweep_report(place))
+    failed = sum(outcome.status == "failed" for outcome in outcomes)
+    job.say(f"{len(jobs) - failed} runs at hand, {failed} failed: {page}")
+    if failed:
+        sys.exit(exit_code(outcomes))
+
+
+def _check_all(job: _Job, jobs: list[Any], across: bool) -> None:
+    from mpi4py import MPI
+
+    from ufd.config import read_case
+    from ufd.parallel import on_root
+    from ufd.plan import plan_case
+
+    cases = on_root(job.comm, lambda: [read_case(each.case, each.changes) for each in jobs])
+    code = 0
+    for each, settings in zip(jobs, cases, strict=True):
+        job.say(each.command)
+        team = MPI.COMM_SELF if across else job.comm
+        try:
+            job.say(*plan_case(settings, each.case.parent, team))
+        except UfdError as error:
+            job.say(f"refused                 {error}")
+            code = max(code, error.exit_code)
+    if code:
+        sys.exit(code)
+
+
 @commands.command()
 @click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.pass_obj
 def report(job: _Job, directories: tuple[Path, ...]) -> None:
-    """Write report.html and report.md again for finished runs."""
+    """Write the report again: report.html of a run, rates.html of a sweep."""
     comm = job.comm
     from ufd.parallel import on_root
 

@@ -73,6 +73,55 @@ def _message(error: BaseException) -> tuple[str, int]:
     return "".join(traceback.format_exception(error)).rstrip(), 1
 
 
+def all_arrive(comm: MPI.Comm, patience: float = 3.0) -> bool:
+    """Whether every rank of ``comm`` calls this within ``patience`` seconds."""
+    arrival = comm.Ibarrier()
+    deadline = time.monotonic() + patience
+    while not arrival.Test():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _abort(comm: MPI.Comm, error: BaseException) -> NoReturn:
+    text, code = _message(error)
+    print(f"{text} (rank {comm.rank})", file=sys.stderr, flush=True)
+    comm.Abort(code)
+    raise error  # never reached
+
+
+def outcome_of[T](comm: MPI.Comm, action: Callable[[], T]) -> tuple[T | None, str, int]:
+    """Run a collective ``action`` and bear its failure, on every rank the same.
+
+    An error that only some ranks meet leaves the others in a collective call of the action, from
+    which nothing frees them: then all are aborted, after its message.
+
+    Args:
+        comm: Ranks that call this, in a communicator used for nothing else.
+        action: May communicate over other communicators.
+
+    Returns:
+        Its result on this rank, "" and 0; or None, the line of the first failed rank and the
+        exit code of its error (1 for one that was not raised on purpose).
+    """
+    result, failure = None, None
+    try:
+        result = action()
+    except Exception as error:  # bugs too: the next action may be free of them
+        if not all_arrive(comm):
+            _abort(comm, error)
+        line = traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
+        known = isinstance(error, UfdError)
+        failure = (str(error), error.exit_code) if known else (line, 1)  # type: ignore[attr-defined]
+    else:
+        comm.Ibarrier().Wait()
+    for each in comm.allgather(failure):
+        if each is not None:
+            return None, *each
+    return result, "", 0
+
+
 def exit_together(comm: MPI.Comm, error: BaseException, patience: float = 3.0) -> NoReturn:
     """End the job because of ``error``; call it on every rank that caught one.
 
@@ -84,14 +133,9 @@ def exit_together(comm: MPI.Comm, error: BaseException, patience: float = 3.0) -
         error: What was caught.
         patience: Seconds to wait for the other ranks.
     """
+    if not all_arrive(comm, patience):
+        _abort(comm, error)
     text, code = _message(error)
-    arrival = comm.Ibarrier()
-    deadline = time.monotonic() + patience
-    while not arrival.Test():
-        if time.monotonic() > deadline:
-            print(f"{text} (rank {comm.rank})", file=sys.stderr, flush=True)
-            comm.Abort(code)
-        time.sleep(0.01)
     if comm.rank == 0:
         print(text, file=sys.stderr, flush=True)
     sys.exit(code)

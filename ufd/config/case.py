@@ -58,6 +58,7 @@ class OutputTable(Table):
 
     times: list[float] = Field(default_factory=list)
     modes: int = Field(8, ge=0, le=200)
+    guarantees: bool = True
     estimate_error: bool = False
 
 

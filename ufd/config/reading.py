@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from ufd.config.case import Case, ProblemTable
+from ufd.config.changes import apply_changes
 from ufd.config.densities import DENSITIES
 from ufd.exceptions import InputError, StorageError, UfdError
 from ufd.problem.diffusion import UltraFastDiffusion
@@ -59,8 +60,15 @@ def _validated(model: type[BaseModel], table: Any) -> Any:
         raise InputError(_one_line(error, model)) from None
 
 
-def read_case(path: str | Path) -> Case:
-    """Read and validate a case file.
+def read_case(
+    path: str | Path, changes: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
+) -> Case:
+    """Read, change and validate a case file.
+
+    Args:
+        path: A TOML file.
+        changes: Values by dotted key that replace those of the file, such as
+            ``{"problem.teacher.components.0.kappa": 2.0, "solver.dt": 0.1}``; see `apply_changes`.
 
     Raises:
         StorageError: If it cannot be read.
@@ -73,6 +81,7 @@ def read_case(path: str | Path) -> Case:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a TOML file: {error}") from None
     try:
+        apply_changes(table, changes)
         case = _validated(Case, table)
         case.problem.build()
         _ = case.times
