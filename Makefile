@@ -9,7 +9,7 @@ OUT   := output/$(basename $(notdir $(CASE)))
 # MPICH's ranks spin: one thread per rank, one rank per core.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help run test test-mpi test-all lint bench clean
+.PHONY: help run test test-mpi test-all lint bench bench-all clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -39,8 +39,12 @@ test-all: $(READY) ## Run every test, the slow ones too
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: $(READY) ## Run every benchmark and rebuild its tables (an hour)
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: $(READY) ## Run the convergence-rate report on $(RANKS) ranks (minutes)
+	@$(BIN)/mpirun -n $(RANKS) $(BIN)/python benchmarks/convergence_rates.py --again
+
+bench-all: bench ## Run every benchmark and rebuild its tables (an hour)
+	@for script in benchmarks/circle_*.py benchmarks/sphere_*.py; do \
+	    echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean: ## Remove the environment and all results
 	rm -rf $(VENV) output

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import circle_vs_paper
+import convergence_rates
 import numpy as np
 import pytest
 import sphere_front
 import sphere_mixture
-from support import record
+from mpi4py import MPI
+from support import orders, rate_cases, record
+from support.rate_cases import Run
 from support.rivals import centres, one_sided, symmetric
 
 
@@ -90,3 +94,30 @@ def test_front(results):
     document = json.loads((results / "sphere_front.json").read_text())
     assert len(claims) == 2
     assert document["tables"][0]["rows"][-1][1] == "extrapolated"
+
+
+def test_rates(tmp_path, monkeypatch):
+    """Claims and tables appear, a wrong expectation is noticed, a rerun runs nothing."""
+    monkeypatch.setattr(convergence_rates, "RESULTS", tmp_path)
+    monkeypatch.setattr(orders, "studies", lambda full: [])
+    right = rate_cases.circle_mises((1.0,))
+    wrong = replace(right, id="wrong", runs=[replace(right.runs[0], eigenvalue=1.2)])
+    coarse = replace(rate_cases.certified(), runs=[Run("P1", {"solver.cells": 1})])
+    options = {
+        "families": [right, wrong, coarse],
+        "output": tmp_path / "runs",
+        "comm": MPI.COMM_SELF,
+    }
+    claims = convergence_rates.run(**options)
+    assert [c.holds for c in claims] == [False, True, True, True]
+    document = json.loads((tmp_path / "convergence_rates.json").read_text())
+    verdicts = [c["verdict"] for c in document["claims"]]
+    assert verdicts == ["agrees", "differs", "discrete"]
+    assert "1.2 is expected" in document["claims"][1]["verdict_text"]
+    assert {t["id"] for t in document["tables"]} >= {"claims", "slaved", "caught", "envelopes"}
+    page = (tmp_path / "convergence_rates.html").read_text()
+    assert "1 of 3 comparisons agrees with theory" in page
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("run.json")}
+    convergence_rates.run(**options)
+    assert len(before) == 11
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("run.json")} == before

@@ -48,8 +48,8 @@ def rate_claim(
         **window: ``window`` or ``between`` of `analysis.rates.fit_rate`.
 
     Returns:
-        mode, gap, predicted, guaranteed, fitted, deviation, verdict ("agrees", "differs",
-        "unfair", "refused"), verdict_text, notes, crossovers and curve; JSON values only.
+        mode, gap, predicted, guaranteed, fitted, deviation, verdict ("agrees", "discrete",
+        "differs", "unfair", "refused"), verdict_text, notes, crossovers, curve; JSON values only.
     """
     chosen = functional or "divergence"
     claim = _compared(result, chosen, threshold, index, window)
@@ -136,9 +136,9 @@ def _verdict(
     if deviation <= threshold:
         return "agrees", ""
     if discrete is not None and abs(fit.rate / discrete - 1) <= threshold:
-        return "differs", (
-            f"it agrees with the discrete rate of the stepper, {discrete:.6g}: the time steps, "
-            "not the mode, make the difference"
+        return "discrete", (
+            f"it agrees with the rate of the stepper, {discrete:.6g}: the time steps, not the "
+            "mode, make the difference"
         )
     return "differs", "neither the continuous nor the discrete rate is met"
 

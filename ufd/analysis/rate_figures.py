@@ -22,6 +22,7 @@ Claim = Mapping[str, Any]
 # Colour and marker differ both, for print in grey and for eyes that do not part the colours.
 VERDICTS = {
     "agrees": ("#2a6db0", "o"),
+    "discrete": ("#5b4a9e", "s"),
     "differs": ("#c0392b", "D"),
     "unfair": ("#b7791f", "^"),
     "refused": ("#6f6f6f", "X"),

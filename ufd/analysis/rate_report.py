@@ -120,6 +120,8 @@ def _counts(document: Mapping[str, Any]) -> list[str]:
     """The other outcomes, always with their number: none of them is hidden by not being there."""
     verdicts = Counter(claim["verdict"] for claim in document["claims"])
     lines = [f"{verdicts['differs']} {'differs' if verdicts['differs'] == 1 else 'differ'}"]
+    if verdicts["discrete"]:
+        lines.insert(0, f"{verdicts['discrete']} with the rate of the time stepper only")
     lines += [f"{verdicts[verdict]} {verdict}" for verdict in ("unfair", "refused")]
     lines.append(f"{len(document['omitted'])} failed or omitted")
     bounds = [claim["guaranteed"] for claim in document["claims"] if claim["guaranteed"]]
