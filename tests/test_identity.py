@@ -95,6 +95,38 @@ def test_second_harmonic_is_slaved(dim, cells, p):
     assert measured == pytest.approx(p * (n + 1) / 2 * a**2 * decay, rel=1e-3)
 
 
+@pytest.mark.parametrize(("dim", "cells"), [(1, 12), (2, 2)])
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0, 2.0, 3.0])
+def test_the_slaved_harmonic_has_no_rate_of_its_own(dim, cells, p):
+    """a = 0.05: the formula to a^2 = 0.25 % at all times, 0 for p = 0; its own rate is refused."""
+    a, n, axis = 0.05, dim, np.array([0.6, 0.8] if dim == 1 else [0.6, 0, 0.8])
+    sphere, times = ufd.Sphere(dim), [0.1 / dim, 0.3 / dim, 0.6 / dim, 1 / dim, 1.5 / dim]
+    start = ufd.ZonalHarmonic(axis, 1, a)
+    problem = ufd.UltraFastDiffusion(ufd.Uniform(sphere), start, ufd.PowerDivergence(p))
+    second = 2 if dim == 1 else 3  # the first mode of degree 2
+    options = {"degree": 8, "rtol": 1e-8, "modes": 4 if dim == 1 else 8}
+    result = ufd.solve(problem, times, cells=cells, **options)
+
+    def harmonic(x: np.ndarray) -> np.ndarray:
+        return (x @ axis) ** 2 - 1 / (n + 1)
+
+    for t in times:
+        state = result.at(t)
+        uniform = ufd.Measure(state.space.nodes, state.space.D)
+        measured = state.measure.integrate(harmonic) / uniform.integrate(lambda x: harmonic(x) ** 2)
+        decay = np.exp(-2 * n * t) - np.exp(-2 * (n + 1) * t)
+        assert measured == pytest.approx(p * (n + 1) / 2 * a**2 * decay, rel=a**2, abs=1e-10)
+    if p:
+        with pytest.raises(ufd.InputError, match=rf"is slaved: it ends at the rate {2 * n},"):
+            result.fit_mode(second)
+        assert result.modes.master(second) == (pytest.approx(2 * n, rel=1e-9), True)
+    else:
+        assert result.modes.master(second) is None
+    # The first mode keeps its own rate.
+    assert result.modes.master(0) is None
+    assert result.fit_mode(0, window=(0.3 / n, 1.5 / n)).rate == pytest.approx(n, rel=5e-3)
+
+
 def test_linear_case_is_the_heat_equation():
     """p = 0 on the uniform sphere: each harmonic decays at its own eigenvalue, exactly."""
     start = ufd.density(SPHERE, lambda x: 1 + 0.5 * x[:, 0] + 0.3 * (x[:, 1] * x[:, 2]))

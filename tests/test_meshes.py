@@ -243,6 +243,10 @@ def test_evaluation_anywhere(mesh, comm):
     alone = uniform(mesh)
     np.testing.assert_allclose(values, alone.interpolate(function(alone.nodes), x), atol=1e-12)
     np.testing.assert_allclose(values[-len(nodes) :], function(nodes), atol=1e-12)
+    both = np.column_stack([function(space.nodes), np.ones(space.owned)])
+    np.testing.assert_allclose(
+        space.interpolate(both, x), np.column_stack([values, np.ones(len(x))]), atol=1e-12
+    )
     constant = space.interpolate(np.full(space.owned, 3.0), x)
     np.testing.assert_allclose(constant, 3, rtol=1e-12)
     assert space.interpolate(function(space.nodes), np.empty((0, dim + 1))).shape == (0,)

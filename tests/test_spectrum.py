@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import ufd
+from ufd.fem import spectrum
 
 pytestmark = pytest.mark.mpi
 CIRCLE, SPHERE = ufd.Sphere(1), ufd.Sphere(2)
@@ -89,3 +90,23 @@ def test_bad_counts_are_refused(count):
     """One line names the argument."""
     with pytest.raises(ufd.InputError, match="count"):
         ufd.spectral_gap(ufd.Uniform(CIRCLE), cells=4, degree=2, count=count)
+
+
+@pytest.mark.parametrize("always", [False, True], ids=["once", "always"])
+def test_a_missing_copy_is_noticed(monkeypatch, always):
+    """One of three equal eigenvalues is lost: inertia counts, and SLEPc is asked again."""
+    find, asked = spectrum._smallest, []
+
+    def lossy(*arguments):
+        asked.append(arguments)
+        pairs = find(*arguments)
+        return pairs[:1] + pairs[2:] if always or len(asked) == 1 else pairs
+
+    monkeypatch.setattr(spectrum, "_smallest", lossy)
+    if always:
+        with pytest.raises(ufd.SolverError, match="1 eigenvalues are missing among the first 3"):
+            ufd.spectral_gap(ufd.Uniform(SPHERE), cells=2, degree=4, count=3)
+        return
+    values = ufd.spectral_gap(ufd.Uniform(SPHERE), cells=2, degree=4, count=3)
+    np.testing.assert_allclose(values, 2, rtol=1e-5)
+    assert len(asked) == 2

@@ -95,7 +95,7 @@ def solve(
     options = {"rtol": rtol, "stepper": stepper, "dt": dt, "comm": comm, **solver_options}
     solver = DiffusionSolver(problem, cells=cells, degree=degree, mesh=mesh, **options)
     finer_mesh = check_extras(solver, modes, estimate_error)
-    result = _run(solver, landing, observers, max(modes, guarantees), progress, guarantees)
+    result = _run(solver, landing, observers, max(modes, int(guarantees)), progress, guarantees)
     if finer_mesh is not None:
         options |= {"rtol": rtol / 10, "dt": None if dt is None else dt / 2}
         check = DiffusionSolver(problem, **finer_mesh, **options)

@@ -238,6 +238,14 @@ def _notes(result: Result) -> list[str]:
         notes.append(
             f"The {mode.index} lower modes are not excited: their projections are round-off."
         )
+    ahead = None if modes is None else modes.forecast()
+    if ahead is not None:
+        passing, size = ahead
+        notes.append(
+            f"Mode {passing.later + 1} would take the lead from mode {passing.earlier + 1} at "
+            f"t = {passing.t:.3g} only, at |w - 1| = {size:.0e}"
+            + (": never seen in double precision." if size < 1e-14 else ".")
+        )
     if modes is not None:
         slaved = [i for i in range(len(modes.eigenvalues)) if modes.master(i) is not None]
         if slaved and mode is not None:

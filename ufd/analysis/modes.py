@@ -169,6 +169,27 @@ class Spectrum:
             found.append(Crossover(float(t), groups[a][0], groups[b][0]))
         return found
 
+    def forecast(self) -> tuple[Crossover, float] | None:
+        """When the first excited mode will take the lead, and |w - 1| in it then.
+
+        Extrapolated from the last resolved time at the eigenvalues. None if it leads already, or
+        if no mode is excited.
+        """
+        mode = self.first_excited()
+        groups, share, seen = self.shares()
+        if mode is None or not seen.any():
+            return None
+        i = int(np.flatnonzero(seen)[-1])
+        own = next(column for column, group in enumerate(groups) if group[0] == mode.index)
+        lead = int(np.argmax(share[i]))
+        if lead == own or not share[i, own] > 0:
+            return None
+        ahead = np.log(share[i, lead] / share[i, own])
+        wait = ahead / (self.eigenvalues[groups[lead][0]] - mode.eigenvalue)
+        size = share[i, own] * self.distance[i] * np.exp(-mode.eigenvalue * wait)
+        passing = Crossover(float(self.t[i] + wait), groups[lead][0], mode.index)
+        return passing, float(size)
+
     def master(self, index: int) -> tuple[float, bool] | None:
         """If mode ``index`` is slaved: the rate at which it ends, and whether that is certain.
 

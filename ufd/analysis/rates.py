@@ -107,7 +107,7 @@ def log_decay(stepper: str, rate: ArrayLike, steps: Array, controlled: bool) -> 
     method = STEPPERS[stepper]()
     halves = 2 if controlled and stepper == "backward_euler" else 1
     z = -np.broadcast_to(rate, steps.shape) * steps / halves
-    return halves * np.log(np.abs([method.decay_factor(float(each)) for each in z]))
+    return halves * np.log(np.abs(method.decay_factor(z)))
 
 
 def _line(t: Array, y: Array) -> tuple[float, float, float]:

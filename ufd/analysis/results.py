@@ -204,9 +204,19 @@ class Result:
         return self._fit(self.modes.amplitude(index), "amplitude", window)
 
     def _fit(self, values: Array, kind: Kind, window: dict[str, Any]) -> RateFit:
-        floor = self._resolution if self.configuration["solver"]["dt"] else _CONTROLLED
-        floor **= order_of(kind)
-        return fit_rate(self.series["t"], values, floor=floor, kind=kind, **window)
+        """Fit up to the time at which |w - 1| is not resolved any more."""
+        least = self._resolution if self.configuration["solver"]["dt"] else _CONTROLLED
+        distance = np.sqrt(self.series["chi2"])
+        below = np.flatnonzero(distance <= least)
+        end = int(below[0]) if len(below) else len(distance)
+        try:
+            floor = self._resolution ** order_of(kind)
+            return fit_rate(self.series["t"][:end], values[:end], floor=floor, kind=kind, **window)
+        except InputError as refusal:
+            if end == len(distance):
+                raise
+            t = self.series["t"][end]
+            raise InputError(f"{refusal} (from t = {t:.4g} on |w - 1| < {least:g})") from None
 
     def discrete_rate(self, rate: float, fit: RateFit) -> float:
         """What the stepper makes of an amplitude's exact rate within the window of a fit."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,10 +133,10 @@ class SDIRK:
         """Power of dt with which the error estimate of a step falls."""
         return self.order
 
-    def decay_factor(self, z: float) -> float:
-        """Stability function R(z), z = -lambda dt."""
-        slopes: list[float] = []
-        value = 1.0
+    def decay_factor(self, z: Any) -> Any:
+        """Stability function R(z), z = -lambda dt; a number or an array."""
+        slopes: list[Any] = []
+        value: Any = 1.0
         for row in self.lower:
             r = 1.0 + sum(a * k for a, k in zip(row, slopes, strict=True))
             value = r / (1 - self.gamma * z)

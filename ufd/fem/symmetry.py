@@ -18,6 +18,8 @@ from ufd.fem.spectrum import Modes
 Array = NDArray[np.float64]
 # Rotations that are told apart: turns |m| up to half of it.
 _ANGLES = 24
+# An eigenspace is mapped to itself; a part of one is not, by more than the mesh's error.
+_CLOSED = 1e-2
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,11 @@ def symmetry_of(modes: Modes, groups: list[list[int]], basis: Array | None) -> S
     values = values.reshape(count, len(maps) + 1, -1)
     for group in groups:
         here = values[group, 0].T
-        traces = [
-            float(np.trace(np.linalg.lstsq(here, values[group, i + 1].T, rcond=None)[0]))
-            for i in range(len(maps))
-        ]
+        turned = np.concatenate([values[group, i + 1].T for i in range(len(maps))], axis=1)
+        action = np.linalg.lstsq(here, turned, rcond=None)[0]
+        if np.linalg.norm(here @ action - turned) > _CLOSED * np.linalg.norm(turned):
+            continue  # cut off by the number of modes, or split by the mesh: nothing is known
+        traces = [float(np.trace(block)) for block in np.split(action, len(maps), axis=1)]
         size = len(group)
         dimension = round((size + sum(traces)) / (len(maps) + 1))
         for i in group:
