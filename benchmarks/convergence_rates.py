@@ -9,8 +9,8 @@ Claims: every fit meets the eigenvalue of docs/theory.md, section 4, to 0.1 % (s
 the circle: 0.01 %) with the right mode named; every guarantee holds; slaved harmonics follow the
 second-order formula to 1 %.
 
-    mpirun -n 2 python benchmarks/convergence_rates.py           under 5 minutes on two cores
-    mpirun -n 2 python benchmarks/convergence_rates.py --full    finer order tables, a front
+    mpirun -n 2 python benchmarks/convergence_rates.py           one minute on two cores
+    mpirun -n 2 python benchmarks/convergence_rates.py --full    finer order tables, a front: three
 
 It resumes: what output/convergence-rates holds is not run again; --again clears it.
 """

@@ -53,7 +53,7 @@ def claim(name: str, **changes) -> dict:
         "verdict": "agrees",
         "verdict_text": "The fit agrees: 0.02 % off, and 0.1 % is the threshold.",
         "notes": ["The first mode is double."],
-        "crossovers": [{"t": 1.0, "text": "mode 1 overtakes mode 2"}],
+        "crossovers": [{"t": 1.0, "label": "mode 2 → 1", "text": "mode 1 overtakes mode 2"}],
         "curve": {
             "t": t.tolist(),
             "value": value.tolist(),

@@ -165,11 +165,11 @@ def test_a_whole_eigenspace_is_named_by_what_it_holds(comm):
     modes = laplacian_modes(space, 8)
     groups = clusters(modes.eigenvalues)
     assert [len(g) for g in groups] == [3, 5]
-    found = symmetry_of(modes, groups, stacked_axes(E3[None]))
+    found = symmetry_of(modes, [groups], stacked_axes(E3[None]))
     assert list(found.invariant) == [1] * 8 and set(found.names) == {"zonal and others"}
-    found = symmetry_of(modes, groups, stacked_axes(E3[None], E1[None]))
+    found = symmetry_of(modes, [groups], stacked_axes(E3[None], E1[None]))
     assert list(found.invariant) == [2] * 3 + [3] * 5 and set(found.names) == {"even and odd"}
-    assert list(symmetry_of(modes, groups, None).invariant) == [-1] * 8
+    assert list(symmetry_of(modes, [groups], None).invariant) == [-1] * 8
 
 
 def test_a_cut_eigenspace_forbids_nothing(comm):

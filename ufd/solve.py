@@ -229,16 +229,18 @@ def _run(
 
 
 def _spectrum(found: Modes, problem: UltraFastDiffusion, result: Result) -> dict[str, Any]:
-    groups, own = clusters(found.eigenvalues), problem.teacher.axes()
+    groups = [clusters(found.eigenvalues, width) for width in (1e-3, 1e-6)]
+    own = problem.teacher.axes()
     shared = symmetry_of(found, groups, stacked_axes(own, problem.initial.axes()))
     if own is not None and not len(own):  # a uniform teacher: spherical harmonics
         names = harmonic_names(found.eigenvalues, problem.manifold.dim)
     else:
         names = symmetry_of(found, groups, stacked_axes(own)).names
+    start = result.series["amplitudes"][0] / max(np.sqrt(result.series["chi2"][0]), 1e-300)
     return {
         "eigenvalues": found.eigenvalues,
         "amplitudes": result.at_times("amplitudes"),
-        "invariant": shared.invariant,
+        "invariant": shared.unless_seen(start),
         "names": np.array(names),
         "coupling": found.coupling(min(_COUPLED, len(found.eigenvalues))),
     }

@@ -196,6 +196,7 @@ def _crossovers(result: Result) -> list[dict[str, Any]]:
     return [
         {
             "t": c.t,
+            "label": f"mode {c.earlier + 1} → {c.later + 1}",
             "text": f"mode {c.earlier + 1} (λ = {value[c.earlier]:.5g}) gives the lead to mode "
             f"{c.later + 1} (λ = {value[c.later]:.5g})",
         }

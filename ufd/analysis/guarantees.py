@@ -69,6 +69,7 @@ class Guarantee:
                 f"the {kind} of {self.functional} is broken at t = {self.broken_at:.4g}: it fell "
                 f"less than guaranteed, by {self.excess:.1e} in the logarithm "
                 f"({self.allowance:.0e} allowed)"
+                + ("" if self.certified else "; the mesh or the steps are too coarse")
             )
         return (
             f"the {kind} of {self.functional} holds: guaranteed rate {self.start:.4g} at the "

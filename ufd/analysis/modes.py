@@ -19,12 +19,12 @@ _SHARE, _NOISE = 1e-6, 1e-12
 _COUPLED = 1e-8
 
 
-def clusters(eigenvalues: ArrayLike) -> list[list[int]]:
-    """Group ascending eigenvalues that agree to 1e-6 relatively."""
+def clusters(eigenvalues: ArrayLike, width: float = 1e-6) -> list[list[int]]:
+    """Group ascending eigenvalues that agree with their neighbours to ``width`` relatively."""
     groups: list[list[int]] = []
     values = np.asarray(eigenvalues, dtype=float)
     for i, value in enumerate(values):
-        if groups and value - values[groups[-1][-1]] <= 1e-6 * value:
+        if groups and value - values[groups[-1][-1]] <= width * value:
             groups[-1].append(i)
         else:
             groups.append([i])

@@ -71,7 +71,7 @@ def claim_figure(claim: Claim) -> str:
         for crossover in claim["crossovers"]:
             axes.axvline(crossover["t"], color="#555555", lw=0.9, ls=":")
             axes.annotate(
-                crossover["text"],
+                crossover["label"],
                 (crossover["t"], 0.03),
                 xycoords=("data", "axes fraction"),
                 xytext=(3, 0),
@@ -187,7 +187,7 @@ def _value_label(claim: Claim) -> str:
     return f"|{claim['functional']}|" if signed else str(claim["functional"])
 
 
-def _cut(text: str, most: int = 44) -> str:
+def _cut(text: str, most: int = 36) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 

@@ -8,6 +8,7 @@ eigenspace is read off its values at sample points, so the mesh need not be symm
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,9 @@ Array = NDArray[np.float64]
 # Rotations that are told apart: turns |m| up to half of it.
 _ANGLES = 24
 # An eigenspace is mapped to itself; a part of one is not, by more than the mesh's error.
-_CLOSED = 1e-2
+_CLOSED = 0.05
+# A forbidden mode projects to the error of the mesh, not to this part of the start.
+_SEEN = 1e-2
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,14 @@ class Symmetry:
 
     invariant: NDArray[np.int64]
     names: list[str]
+
+    def unless_seen(self, shares: Array) -> NDArray[np.int64]:
+        """``invariant``, with -1 for what is called forbidden but holds a part of the start.
+
+        Args:
+            shares: Projections of the start on the modes relative to its |w - 1|, (count,).
+        """
+        return np.where((self.invariant == 0) & (np.abs(shares) > _SEEN), -1, self.invariant)
 
 
 def stacked_axes(*axes: Array | None) -> Array | None:
@@ -65,12 +76,16 @@ def harmonic_names(eigenvalues: Array, dim: int) -> list[str]:
     return [f"degree {round(np.sqrt(value + half**2) - half)}" for value in eigenvalues]
 
 
-def symmetry_of(modes: Modes, groups: list[list[int]], basis: Array | None) -> Symmetry:
+def symmetry_of(
+    modes: Modes, partitions: Sequence[list[list[int]]], basis: Array | None
+) -> Symmetry:
     """Invariant dimensions and names of modes; collective.
 
     Args:
         modes: Computed modes.
-        groups: Numbers of the modes of each eigenspace.
+        partitions: Numbers of the modes in groups that may be eigenspaces, wide groups first: a
+            coarse mesh splits eigenspaces. A wide group counts if it is invariant as a whole or
+            not at all; in between it may hold several eigenspaces.
         basis: From `stacked_axes`.
     """
     count = len(modes.eigenvalues)
@@ -84,19 +99,33 @@ def symmetry_of(modes: Modes, groups: list[list[int]], basis: Array | None) -> S
     points = np.concatenate([x, *(x @ R.T for R in maps)])
     values = modes.space.interpolate(modes.vectors.T, points).T
     values = values.reshape(count, len(maps) + 1, -1)
-    for group in groups:
-        here = values[group, 0].T
-        turned = np.concatenate([values[group, i + 1].T for i in range(len(maps))], axis=1)
-        action = np.linalg.lstsq(here, turned, rcond=None)[0]
-        if np.linalg.norm(here @ action - turned) > _CLOSED * np.linalg.norm(turned):
-            continue  # cut off by the number of modes, or split by the mesh: nothing is known
-        traces = [float(np.trace(block)) for block in np.split(action, len(maps), axis=1)]
-        size = len(group)
-        dimension = round((size + sum(traces)) / (len(maps) + 1))
-        for i in group:
-            invariant[i] = dimension
-            names[i] = _name(kind, size, dimension, traces[0])
+    for wide, groups in enumerate(partitions, 1 - len(partitions)):
+        for group in groups:
+            traces = _traces(values[group])
+            if traces is None or invariant[group[0]] >= 0:
+                continue
+            size = len(group)
+            dimension = round((size + sum(traces)) / (len(maps) + 1))
+            if wide < 0 and 0 < dimension < size:
+                continue
+            for i in group:
+                invariant[i] = dimension
+                names[i] = _name(kind, size, dimension, traces[0])
     return Symmetry(invariant, names)
+
+
+def _traces(values: Array) -> list[float] | None:
+    """Traces of the maps on a group, from its values at x and at each Rx, (size, maps + 1, n).
+
+    None if the maps do not leave its span: it is cut off by the number of modes, or split by the
+    mesh, and nothing is known.
+    """
+    here = values[:, 0].T
+    turned = np.concatenate([each.T for each in values[:, 1:].swapaxes(0, 1)], axis=1)
+    action = np.linalg.lstsq(here, turned, rcond=None)[0]
+    if np.linalg.norm(here @ action - turned) > _CLOSED * np.linalg.norm(turned):
+        return None
+    return [float(np.trace(block)) for block in np.split(action, values.shape[1] - 1, axis=1)]
 
 
 def _name(kind: str, size: int, dimension: int, trace: float) -> str:
