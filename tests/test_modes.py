@@ -73,8 +73,7 @@ def test_no_excited_mode():
     empty = spectrum(np.zeros((0, 5)), t=np.zeros(0))
     assert empty.first_excited() is None and empty.crossovers() == []
     start = [0, 0.1, 0, 0, 1.0]
-    assert free(start, t=TIMES[:1]).first_excited(threshold=0.2).index == 3
-    assert free(start).first_excited(threshold=2.0) is None
+    assert free(np.multiply(1e-13, start)).first_excited() is None
 
 
 def test_late_round_off_excites_nothing():
@@ -153,8 +152,15 @@ def test_mixture(index):
 
 def test_a_multiple_eigenvalue_mixes_with_nothing():
     """Modes of one eigenspace do not disturb its rate."""
-    run = free([0.1, 0.3, 0, 0, 0])
+    run = free([0.1, 0.3, 0, 0, 0], rest=0.0)
     assert run.mixture(0, 0, 3) == run.mixture(1, 0, 3) == 0
+
+
+def test_what_no_mode_holds_counts():
+    """A part beyond the modes moves the rate by the last gap at least."""
+    t = np.array([0.0, 1e-9])
+    run = free([0.3, 0.4, 0, 0, 0], rest=0.5, t=t)
+    assert run.mixture(0, 0, 1) == pytest.approx(2 * 0.5 * (4.0 - 1.0), rel=1e-6)
 
 
 @pytest.mark.parametrize("count", [9, 17, 200])
@@ -195,36 +201,52 @@ def test_no_crossover_at_round_off():
 def test_master():
     """Beyond twice the first excited eigenvalue modes are slaved; resonance counts as slaved."""
     values, start = np.array([1.0, 2 - 4e-6, 2 - 1e-7, 2.1, 5.0]), np.full(5, 0.1)
-    run = free(start, eigenvalues=values)
+    run = free(start, eigenvalues=values, coupling=np.ones((5, 5, 5)))
     assert run.master(0) is None and run.master(1) is None
     for index in (2, 3, 4):
         assert run.master(index) == (2.0, True)
+    unknown = free(start, eigenvalues=values)
+    assert [unknown.master(i) for i in (2, 4)] == [(2.0, False)] * 2
     linear = free(start, eigenvalues=values, m=1.0)
     assert [linear.master(i) for i in range(5)] == [None] * 5
 
 
 def test_master_counts_from_the_first_excited_mode():
     """A gap that is not excited, or forbidden, drives nothing; no excited mode, no master."""
-    values = np.array([1.0, 3.0, 5.0, 6.0])
-    run = free([0, 0.1, 0.1, 0.1], eigenvalues=values)
+    values, coupling = np.array([1.0, 3.0, 5.0, 6.0]), np.ones((4, 4, 4))
+    run = free([0, 0.1, 0.1, 0.1], eigenvalues=values, coupling=coupling)
     assert [run.master(i) for i in range(4)] == [None, None, None, (6.0, True)]
-    run = free([0.1] * 4, eigenvalues=values, invariant=np.array([0, 1, 1, 1]))
+    forbidden = np.array([0, 1, 1, 1])
+    run = free([0, 0.1, 0.1, 0.1], eigenvalues=values, coupling=coupling, invariant=forbidden)
     assert run.master(2) is None and run.master(3) == (6.0, True)
     assert free([0.0] * 4, eigenvalues=values).master(3) is None
 
 
+def test_masters_are_pairs():
+    """The least sum of two excited eigenvalues whose product holds the mode, if it is below."""
+    values, coupling = np.array([1.0, 1.4, 2.6, 4.0]), np.zeros((4, 4, 4))
+    coupling[2:, 0, 1] = coupling[2:, 1, 0] = 0.5
+    run = free([0.1] * 4, eigenvalues=values, coupling=coupling)
+    assert run.master(2) == (pytest.approx(2.4), True) == run.master(3)
+    coupling[3, 0, 0] = 0.1
+    assert run.master(3) == (2.0, True)
+    # The second mode is absent: its products drive nothing.
+    alone = free([0.1, 0, 0.1, 0.1], eigenvalues=values, coupling=coupling)
+    assert alone.master(2) is None and alone.master(3) == (2.0, True)
+
+
 def test_master_of_an_uncoupled_mode():
-    """No square of the first excited eigenspace in it: third order at the earliest, not certain."""
+    """No product of excited modes in it: third order at the earliest, and that is not certain."""
     values = np.array([1.0, 1.0, 4.0, 9.0])
     coupling = np.zeros((4, 4, 4))
     coupling[2, 0, 1] = coupling[2, 1, 0] = 0.5
-    coupling[3, 0, 2] = 1.0  # a product with a faster mode is no square of the gap's
+    coupling[3, 0, 2] = 1.0  # mode 2 is slaved itself
     run = free([0.1] * 4, eigenvalues=values, coupling=coupling)
     assert run.master(2) == (2.0, True) and run.master(3) == (3.0, False)
     coupling[3, 1, 1] = 2e-8
     assert run.master(3) == (2.0, True)
     short = free([0.1] * 4, eigenvalues=values, coupling=coupling[:3, :3, :3])
-    assert short.master(3) == (2.0, True)
+    assert short.master(3) == (2.0, False)
 
 
 def test_forecast():

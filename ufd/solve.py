@@ -27,7 +27,7 @@ from ufd.fem.dual_norm import DualNorm
 from ufd.fem.fields import FieldHistory, read_fields, stored_problem
 from ufd.fem.meshes import SurfaceMesh, checked_cells
 from ufd.fem.meshfile import read_mesh
-from ufd.fem.spectrum import Modes, laplacian_modes
+from ufd.fem.spectrum import Modes, laplacian_modes, split_width
 from ufd.fem.stack import versions
 from ufd.fem.symmetry import harmonic_names, stacked_axes, symmetry_of
 from ufd.parallel import on_root
@@ -229,7 +229,8 @@ def _run(
 
 
 def _spectrum(found: Modes, problem: UltraFastDiffusion, result: Result) -> dict[str, Any]:
-    groups = [clusters(found.eigenvalues, width) for width in (1e-3, 1e-6)]
+    width = split_width(found.space.surface.degree)
+    groups = [clusters(found.eigenvalues, each) for each in (max(width, 1e-3), width)]
     own = problem.teacher.axes()
     shared = symmetry_of(found, groups, stacked_axes(own, problem.initial.axes()))
     if own is not None and not len(own):  # a uniform teacher: spherical harmonics
@@ -242,6 +243,7 @@ def _spectrum(found: Modes, problem: UltraFastDiffusion, result: Result) -> dict
         "amplitudes": result.at_times("amplitudes"),
         "invariant": shared.unless_seen(start),
         "names": np.array(names),
+        "width": width,
         "coupling": found.coupling(min(_COUPLED, len(found.eigenvalues))),
     }
 

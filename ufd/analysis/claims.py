@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from ufd.analysis.decay import KINDS
 from ufd.analysis.guarantees import Guarantee
 from ufd.analysis.modes import ExcitedMode
 from ufd.analysis.rates import RateFit, order_of
-from ufd.analysis.results import KINDS, Result
+from ufd.analysis.results import Result
 from ufd.exceptions import InputError
 
 THRESHOLD = 1e-3
 _POINTS = 160
+# A mode leads from this part of |w - 1| on.
+_LEADING, _FAINT = 0.5, 1e-3
 SYMBOLS = {
     "divergence": "D_f(ν|μ)",
     "chi2": "χ²(μ|ν)",
@@ -50,8 +53,13 @@ def rate_claim(
     Returns:
         mode, gap, predicted, guaranteed, fitted, deviation, verdict ("agrees", "discrete",
         "differs", "unfair", "refused"), verdict_text, notes, crossovers, curve; JSON values only.
+
+    Raises:
+        InputError: If there is no such functional or mode.
     """
     chosen = functional or "divergence"
+    if chosen not in KINDS:
+        raise InputError(f"functional = {functional!r} must be one of {', '.join(KINDS)}")
     claim = _compared(result, chosen, threshold, index, window)
     fair = claim["verdict"] not in ("unfair", "refused")
     if functional is None and index is None and claim["mode"] is not None and not fair:
@@ -67,9 +75,7 @@ def _compared(
     result: Result, functional: str, threshold: float, index: int | None, window: dict[str, Any]
 ) -> dict[str, Any]:
     kind = KINDS[functional]
-    mode, order = result.excited_mode, order_of(kind)
-    if index is not None and result.modes is not None:
-        mode = result.modes.mode(index)
+    mode, order = result.mode(index), order_of(kind)
     fit, refusal = _fitted(result, functional, {"index": index, **window})
     rate = None if mode is None else order * mode.eigenvalue
     discrete = None
@@ -85,9 +91,10 @@ def _compared(
         "equation": f"{symbol} ~ exp(-{'2λ' if order == 2 else 'λ'} t), λ the eigenvalue of "
         + ("the first excited mode" if index is None else "the mode that leads in the window"),
         "mode": None if mode is None else _mode(mode),
+        "role": "first excited mode" if index is None else "mode compared with",
         "gap": None if result.spectrum is None else float(result.spectrum["eigenvalues"][0]),
         "predicted": None if rate is None else {"continuous": rate, "discrete": discrete},
-        "guaranteed": None if guarantee is None else _guaranteed(guarantee, order),
+        "guaranteed": None if guarantee is None else _guaranteed(result, guarantee, order),
         "fitted": None if fit is None else fit.as_dict(),
         "deviation": deviation,
         "threshold": threshold,
@@ -96,7 +103,7 @@ def _compared(
         "verdict_text": _sentence(verdict, reason, deviation, threshold),
         "notes": [],
         "crossovers": _crossovers(result),
-        "curve": _curve(result, functional, guarantee, order),
+        "curve": _curve(result, functional, mode, guarantee, order),
     }
 
 
@@ -104,7 +111,7 @@ def _fitted(result: Result, functional: str, window: dict[str, Any]) -> tuple[Ra
     try:
         return result.fit_rate(functional, **window), ""
     except InputError as refusal:
-        return None, str(refusal).removeprefix("fit_rate: ")
+        return None, str(refusal).removeprefix("fit_rate: ").removeprefix("fit_mode: ")
 
 
 def _verdict(
@@ -116,13 +123,18 @@ def _verdict(
     discrete: float | None,
     threshold: float,
 ) -> tuple[str, str]:
+    if result.configuration["source"]:
+        return "refused", "the problem has a source, for which no rate is predicted"
     if fit is None:
         return "refused", refusal
     if mode is None or rate is None or result.modes is None:
         return "refused", "no mode is known to be excited; ask for more modes"
     leading = result.modes.leader(*fit.window)
-    if fit.kind == "quadratic" and leading is not None and leading[0] != mode.index:
+    other = leading is not None and (leading[0] != mode.index or leading[1] < _LEADING)
+    if fit.kind == "quadratic" and leading is not None and other:
         number = leading[0] + 1
+        if leading[1] < _LEADING:
+            return "unfair", "no mode that was computed leads in the fitted window: ask for more"
         return "unfair", (
             f"mode {number} (eigenvalue {result.modes.eigenvalues[leading[0]]:.6g}) leads in "
             f"the fitted window, not mode {mode.index + 1}"
@@ -178,12 +190,13 @@ def _guarantee(result: Result, functional: str) -> Guarantee | None:
     return promised.get(alike.get(functional, functional))
 
 
-def _guaranteed(guarantee: Guarantee, order: int) -> dict[str, Any]:
+def _guaranteed(result: Result, guarantee: Guarantee, order: int) -> dict[str, Any]:
+    """The envelope of one functional; ``holds`` speaks of all of them, and of the mass."""
     return {
         "start": guarantee.start * order / 2,
         "end": guarantee.end * order / 2,
         "certified": guarantee.certified,
-        "holds": guarantee.holds,
+        "holds": not result.broken_promises(),
         "margin": guarantee.margin,
         "text": guarantee.sentence(),
     }
@@ -205,14 +218,16 @@ def _crossovers(result: Result) -> list[dict[str, Any]]:
 
 
 def _curve(
-    result: Result, functional: str, guarantee: Guarantee | None, order: int
+    result: Result,
+    functional: str,
+    mode: ExcitedMode | None,
+    guarantee: Guarantee | None,
+    order: int,
 ) -> dict[str, Any]:
     t = result.series["t"]
-    values = np.zeros_like(t)
-    if functional != "amplitude":
-        values = result.series[functional]
-    elif result.modes is not None and result.excited_mode is not None:
-        values = result.modes.amplitude(result.excited_mode.index)
+    values = result.series.get(functional, np.zeros_like(t))
+    if functional == "amplitude" and result.modes is not None and mode is not None:
+        values = result.modes.amplitude(mode.index)
     seen = np.flatnonzero(values > 0)
     kept = seen[
         np.unique(np.linspace(0, max(len(seen) - 1, 0), _POINTS).round().astype(int))[: len(seen)]
@@ -237,8 +252,20 @@ def _notes(result: Result) -> list[str]:
         )
     elif mode is not None and mode.index:
         notes.append(
-            f"The {mode.index} lower modes are not excited: their projections are round-off."
+            f"The {mode.index} lower modes are not excited: they hold less than 1e-6 of |w - 1|."
         )
+    if mode is not None and modes is not None:
+        part = modes.amplitude(mode.index)[0] / max(modes.distance[0], 1e-300)
+        if part < _FAINT:
+            cause = (
+                "or from the mesh" if modes.m == 1 else "from the nonlinearity, or from the mesh"
+            )
+            notes.append(
+                f"Mode {mode.index + 1} holds {part:.0e} of |w - 1| at the start: it comes from "
+                f"the datum, {cause}; a finer mesh tells."
+            )
+        if mode.index + mode.multiplicity == len(modes.eigenvalues):
+            notes.append("Its multiplicity may be larger: it is the last mode that was computed.")
     ahead = None if modes is None else modes.forecast()
     if ahead is not None:
         passing, size = ahead
@@ -252,7 +279,7 @@ def _notes(result: Result) -> list[str]:
         if slaved and mode is not None:
             notes.append(
                 f"Modes {slaved[0] + 1} to {slaved[-1] + 1} are slaved (eigenvalues from "
-                f"{modes.eigenvalues[slaved[0]]:.4g}): they end at {2 * mode.eigenvalue:.4g} or "
-                "later sums, not at their own rates, which are therefore not fitted."
+                f"{modes.eigenvalues[slaved[0]]:.4g}): they end at sums of smaller ones, from "
+                f"{2 * mode.eigenvalue:.4g} on, and their own rates are not fitted."
             )
     return notes + [f"Broken promise: {line}." for line in result.broken_promises()]

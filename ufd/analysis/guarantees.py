@@ -40,9 +40,10 @@ class Guarantee:
         end: Promised rate at its last resolved time.
         certified: Whether the discrete solution itself must obey.
         envelope: Promised bound at every time, (n,).
-        margin: Least log(bound/value) over the run; negative if the bound is exceeded.
+        margin: log(bound/value) at the last resolved time: how far the run is below its bound.
         excess: Largest rise of log Q + promise above its earlier minimum.
-        allowance: Largest rise that is tolerated.
+        allowance: Largest rise that is tolerated while |w - 1| is well resolved; what the solves
+            do not resolve of it, 4 resolution/|w - 1|, is granted on top.
         broken_at: First time at which more was seen; None if the promise was kept.
     """
 
@@ -69,7 +70,7 @@ class Guarantee:
                 f"the {kind} of {self.functional} is broken at t = {self.broken_at:.4g}: it fell "
                 f"less than guaranteed, by {self.excess:.1e} in the logarithm "
                 f"({self.allowance:.0e} allowed)"
-                + ("" if self.certified else "; the mesh or the steps are too coarse")
+                + ("" if self.certified else "; mesh or steps too coarse, or the gap too high")
             )
         return (
             f"the {kind} of {self.functional} holds: guaranteed rate {self.start:.4g} at the "
@@ -172,7 +173,7 @@ def _compare(
         level = np.log(np.maximum(values[:last], 1e-300)) + promised[:last]
         slack = scheme.allowance + 4 * scheme.resolution / np.maximum(size[:last], 1e-300)
         rise = level - np.minimum.accumulate(level)
-        margin = float(np.min(level[0] - level))
+        margin = float(level[0] - level[-1])
         excess = float(rise.max())
         wrong = np.flatnonzero(rise > slack)
         broken = float(t[wrong[0]]) if len(wrong) else None

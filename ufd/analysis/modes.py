@@ -75,6 +75,7 @@ class Spectrum:
         names: What symmetry says about each mode.
         coupling: int e_k e_i e_j dnu for the first modes, (q, q, q).
         m: Exponent of the diffusion; the flow is linear for m = 1.
+        width: Relative distance up to which eigenvalues are one that the mesh has split.
     """
 
     eigenvalues: Array
@@ -86,10 +87,11 @@ class Spectrum:
     names: Sequence[str]
     coupling: Array
     m: float
+    width: float = 1e-6
 
     def shares(self) -> tuple[list[list[int]], Array, NDArray[np.bool_]]:
         """Eigenspaces, their share of |w - 1|, (n, spaces), and where it is resolved, (n,)."""
-        groups = clusters(self.eigenvalues)
+        groups = clusters(self.eigenvalues, self.width)
         sizes = np.array([np.linalg.norm(self.amplitudes[:, g], axis=1) for g in groups]).T
         share = np.where(sizes > _NOISE, sizes, 0) / np.maximum(self.distance, 1e-300)[:, None]
         return groups, share, self.distance > self.resolution
@@ -98,8 +100,8 @@ class Spectrum:
         """Whether the symmetry of teacher and start lets an eigenspace be excited."""
         return self.invariant[group[0]] != 0
 
-    def first_excited(self, threshold: float = _SHARE) -> ExcitedMode | None:
-        """The lowest allowed eigenspace with more than ``threshold`` of |w - 1| at a time.
+    def first_excited(self) -> ExcitedMode | None:
+        """The lowest allowed eigenspace with more than 1e-6 of |w - 1| at a resolved time.
 
         None if no computed mode is excited.
         """
@@ -110,7 +112,7 @@ class Spectrum:
                 hidden += len(group)
                 continue
             largest = float(share[seen, column].max(initial=0.0))
-            if largest > threshold:
+            if largest > _SHARE:
                 return self._described(group, largest, hidden)
         return None
 
@@ -137,18 +139,23 @@ class Spectrum:
         return groups[best][0], float(least[best])
 
     def mixture(self, index: int, first: float, last: float) -> float:
-        """By how much other modes move the rate of a quadratic functional in [first, last].
+        """By how much other modes may move the rate of a quadratic functional in [first, last].
 
-        The mean of 2 sum_j (lambda_j - lambda) a_j^2 / sum_j a_j^2 in size, over the modes that
-        are known, lambda that of mode ``index``.
+        The mean of 2 sum_j |lambda_j - lambda| a_j^2 / |w - 1|^2, lambda that of mode ``index``;
+        what is in no known mode counts with the last eigenvalue at least.
         """
         inside = (self.t >= first) & (self.t <= last)
+        if not inside.any():
+            return 0.0
+        gaps = np.abs(self.eigenvalues - self.eigenvalues[index])
+        gaps[self.group_of(index)] = 0.0
         energy = self.amplitudes[inside] ** 2
-        weight = energy / np.maximum(energy.sum(axis=1), 1e-300)[:, None]
-        group = next(g for g in clusters(self.eigenvalues) if index in g)
-        gaps = self.eigenvalues - self.eigenvalues[index]
-        gaps[group] = 0.0
-        return float(np.abs(2 * weight @ gaps).mean()) if inside.any() else 0.0
+        whole = np.maximum(self.distance[inside] ** 2, 1e-300)
+        unknown = np.maximum(whole - energy.sum(axis=1), 0.0)
+        # Round-off of the sums is no mode.
+        unknown[unknown < 1e-12 * whole] = 0.0
+        beyond = max(gaps[-1], float(self.eigenvalues[index]))
+        return float(np.mean(2 * (energy @ gaps + unknown * beyond) / whole))
 
     def crossovers(self) -> list[Crossover]:
         """When the lead passes for good from one allowed eigenspace to another."""
@@ -156,7 +163,10 @@ class Spectrum:
         if not seen.any():
             return []
         permitted = np.array([self.allowed(g) for g in groups])
-        lead = np.argmax(np.where(permitted, share, -1.0)[seen], axis=1)
+        share = np.where(permitted, share, 0.0)
+        # Where nothing that is known leads, nothing passes.
+        seen &= share.max(axis=1) > _SHARE
+        lead = np.argmax(share[seen], axis=1)
         times, shares = self.t[seen], share[seen]
         found: list[Crossover] = []
         for i in np.flatnonzero(np.diff(lead)):
@@ -193,21 +203,38 @@ class Spectrum:
     def master(self, index: int) -> tuple[float, bool] | None:
         """If mode ``index`` is slaved: the rate at which it ends, and whether that is certain.
 
-        The first excited mode, of rate r, drives every mode that couples with its square at the
-        rate 2 r. A mode whose own eigenvalue is larger ends at 2 r, one that couples at a higher
-        order only at 3 r or later (not certain). None where the mode keeps its own rate.
+        Excited modes i and j drive every mode that couples with their product, at the rate
+        lambda_i + lambda_j; a mode of a larger eigenvalue ends at the least of these sums. Where
+        no coupling is known to second order it may still be driven at the third, from three times
+        the first excited eigenvalue on (not certain). None where the mode keeps its own rate.
         """
-        mode = self.first_excited()
-        if mode is None or self.m == 1 or self.eigenvalues[index] < (2 - 1e-6) * mode.eigenvalue:
+        mode, own = self.first_excited(), self.eigenvalues[index] * (1 + 1e-6)
+        if mode is None or self.m == 1 or own < 2 * mode.eigenvalue:
             return None
-        drivers = slice(mode.index, mode.index + mode.multiplicity)
-        if index < len(self.coupling) and mode.index + mode.multiplicity <= len(self.coupling):
-            block = self.coupling[index, drivers, drivers]
-            if np.abs(block).max() < _COUPLED:
-                return 3 * mode.eigenvalue, False
-        return 2 * mode.eigenvalue, True
+        known = len(self.coupling)
+        if index >= known or mode.index >= known:
+            return 2 * mode.eigenvalue, False
+        groups, share, seen = self.shares()
+        free = [
+            i
+            for group, each in zip(groups, share.T, strict=True)
+            for i in group
+            if i < known
+            and each[seen].max(initial=0.0) > _SHARE
+            and self.eigenvalues[i] < 2 * mode.eigenvalue
+        ]
+        drives = np.abs(self.coupling[index][np.ix_(free, free)]) > _COUPLED
+        sums = np.add.outer(self.eigenvalues[free], self.eigenvalues[free])
+        drives &= sums <= own
+        if drives.any():
+            return float(sums[drives].min()), True
+        third = 3 * mode.eigenvalue
+        return (third, False) if own > third else None
 
     def amplitude(self, index: int) -> Array:
         """Size of w - 1 in the eigenspace of mode ``index``, (n,)."""
-        group = next(g for g in clusters(self.eigenvalues) if index in g)
-        return np.linalg.norm(self.amplitudes[:, group], axis=1)
+        return np.linalg.norm(self.amplitudes[:, self.group_of(index)], axis=1)
+
+    def group_of(self, index: int) -> list[int]:
+        """The modes of the eigenspace that holds mode ``index``."""
+        return next(g for g in clusters(self.eigenvalues, self.width) if index in g)

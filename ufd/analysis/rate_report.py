@@ -173,7 +173,7 @@ def _facts(claim: Claim) -> list[tuple[str, str]]:
     rate = partial(number, digits=10)
     facts = [("functional", f"{claim['functional']} ({claim['kind']})")]
     facts.append(("spectral gap", rate(claim["gap"])))
-    facts.append(("first excited mode", MISSING))
+    facts.append((claim.get("role", "first excited mode"), MISSING))
     if mode is not None:
         facts[-1] = (
             "first excited mode",

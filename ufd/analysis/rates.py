@@ -7,7 +7,7 @@ standard error or not at all; the refusal says why.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from ufd.exceptions import InputError
 
 Array = NDArray[np.float64]
 Kind = Literal["amplitude", "quadratic"]
-_FEWEST_POINTS = 6
+FEWEST_POINTS = 6
 # An automatic window covers at least this factor in value, and its rate drifts less than this.
 _SPAN = 10.0
 _DRIFT = 0.02
@@ -34,6 +34,7 @@ class RateFit:
         rate: Decay rate, positive for a decay.
         stderr: Its standard error: scatter with correlated residuals, and 1.5 times the drift of
             the rate between the two halves of the window, added in quadrature; round-off at least.
+            Where the window was chosen, also how far the rates of its later parts are off.
         window: First and last time used.
         points: How many values were used.
         kind: "quadratic" if the values are of second order in w - 1 (chi2, divergences, squared
@@ -157,10 +158,10 @@ def fit_rate(
         InputError: If the data or the window cannot give a rate; the message says why.
     """
     time, value = np.asarray(t, dtype=float), np.asarray(values, dtype=float)
-    if time.ndim != 1 or time.shape != value.shape or len(time) < _FEWEST_POINTS:
+    if time.ndim != 1 or time.shape != value.shape or len(time) < FEWEST_POINTS:
         raise InputError(
             f"fit_rate: {time.size} times and {value.size} values; "
-            f"give two arrays of one length, {_FEWEST_POINTS} at least"
+            f"give two arrays of one length, {FEWEST_POINTS} at least"
         )
     if not (np.isfinite(time).all() and np.isfinite(value).all()) or (np.diff(time) <= 0).any():
         raise InputError("fit_rate: times must increase, and all numbers must be finite")
@@ -177,10 +178,10 @@ def fit_rate(
                 f"fit_rate: at t = {time[low[0]]:g} the value {value[low[0]]:.1e} is at or "
                 f"below the floor {limit:.1e}; end the window before"
             )
-        if low[0] < _FEWEST_POINTS:
+        if low[0] < FEWEST_POINTS:
             raise InputError(
                 f"fit_rate: {low[0]} values lie above the floor {max(limit, 0.0):.1e}; "
-                f"{_FEWEST_POINTS} needed"
+                f"{FEWEST_POINTS} needed"
             )
         time, value = time[: low[0]], value[: low[0]]
     y = np.log(value)
@@ -203,19 +204,18 @@ def _chosen(
         inside = np.flatnonzero((value <= max(between)) & (value >= min(between)))
     else:
         return None
-    if len(inside) < _FEWEST_POINTS:
+    if len(inside) < FEWEST_POINTS:
         name, given = ("window", window) if window is not None else ("between", between)
         raise InputError(
-            f"fit_rate: {name} = {given!r} holds {len(inside)} of the times; "
-            f"{_FEWEST_POINTS} needed"
+            f"fit_rate: {name} = {given!r} holds {len(inside)} of the times; {FEWEST_POINTS} needed"
         )
     return slice(inside[0], inside[-1] + 1)
 
 
 def _latest(time: Array, y: Array, kind: Kind | None) -> RateFit:
     best: RateFit | None = None
-    drifts = []
-    for start in range(len(time) - _FEWEST_POINTS, -1, -1):
+    drifts, fits = [], []
+    for start in range(len(time) - FEWEST_POINTS, -1, -1):
         t, ys = time[start:], y[start:]
         if ys[0] - ys[-1] < math.log(_SPAN):
             continue
@@ -228,6 +228,7 @@ def _latest(time: Array, y: Array, kind: Kind | None) -> RateFit:
         if drifts[-1] > _DRIFT:
             continue
         fit = _result(t, slope, error, drift, kind)
+        fits.append(fit)
         if best is None or fit.stderr < best.stderr:
             best = fit
     if best is None and not drifts:
@@ -245,7 +246,11 @@ def _latest(time: Array, y: Array, kind: Kind | None) -> RateFit:
             f"fit_rate: the rate still changes by {100 * min(drifts):.1f} % within the latest "
             f"window ({100 * _DRIFT:g} % allowed); integrate further or give a window"
         )
-    return best
+    # A window may look straight because two drifts cancel in it; later parts of it then differ.
+    later = [
+        abs(fit.rate - best.rate) - 2 * fit.stderr for fit in fits if fit.window[0] > best.window[0]
+    ]
+    return replace(best, stderr=math.hypot(best.stderr, max(0.0, *later, 0.0)))
 
 
 def _require_decay(t: Array, y: Array) -> None:

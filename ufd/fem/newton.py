@@ -107,8 +107,7 @@ class StageSolver:
                 floor = largest(comm, float(self._floor(s, tau, scale)))
                 done = error <= 10 * floor
             if done:
-                if self.linear.method == "direct":
-                    w = self._polish(s, w, F, tau)
+                w = self._polish(s, w, F, tau)
                 return self._finish(w, target, iteration, krylov)
             if iteration == _MAX_ITERATIONS:
                 break
@@ -134,10 +133,10 @@ class StageSolver:
         return Stage(guess, _MAX_ITERATIONS, krylov, 0.0, "Newton did not converge")
 
     def _polish(self, s: Array, w: Array, F: Array, tau: float) -> Array:
-        """One more step with the factors at hand.
+        """One more step with the matrix at hand.
 
         Residuals just below the tolerance have one sign and add up over the stages of a run; for
-        two triangular solves they fall by orders of magnitude.
+        two triangular solves, or a few iterations, they fall by orders of magnitude.
         """
         slope = self.divergence.slope(w)
         if self.linear.tau != tau:

@@ -20,12 +20,12 @@ GUARANTEED = ("chi2", "hminus1", "lyapunov", "divergence")
 def guaranteed_rates(
     divergence: PowerDivergence, gap: float, top: ArrayLike, bottom: ArrayLike
 ) -> dict[str, Array]:
-    """Rates of the four functionals by name.
+    """Rates of the four functionals by name, arrays of one entry for numbers.
 
     Args:
         divergence: Gives m.
         gap: Spectral gap lambda_P of the weighted Laplacian, positive.
-        top: C = sup w, at least 1; any shape.
+        top: C = sup w, at least 1; a number or an array.
         bottom: c = inf w, positive (0 where m <= 0 needs none).
 
     Returns:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ufd.config import format_value
+from ufd.config.changes import Change
 from ufd.exceptions import InputError
 
-Change = tuple[str, Any]
 Lists = Sequence[tuple[str, Sequence[Any]]]
 _LONGEST_NAME = 120
 

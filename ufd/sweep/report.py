@@ -26,24 +26,24 @@ def write_sweep_report(directory: Path) -> Path:
         StorageError: If it or a run cannot be read, or a file cannot be written.
     """
     told = read_json(directory / SWEEP)
-    claims: list[dict[str, Any]] = []
-    failed, provenance = [], {}
     try:
-        for number, job in enumerate(told["jobs"], 1):
-            head = {"title": job["directory"], "command": job["command"]}
-            if job["status"] == "failed":
-                failed.append(head | {"reason": job["message"]})
-                continue
-            result = load(directory / job["directory"], comm=MPI.COMM_SELF)
-            provenance = result.provenance
-            name = {"id": f"run-{number}", "section": "sweep", **head}
-            claims.append(name | rate_claim(result))
+        heads = [{"title": job["directory"], "command": job["command"]} for job in told["jobs"]]
+        failures = [job["message"] if job["status"] == "failed" else None for job in told["jobs"]]
         over = {key: [str(value) for value in values] for key, values in told["over"].items()}
         case = told["case"]
     except (KeyError, TypeError, AttributeError) as error:
         raise StorageError(
             f"cannot read {directory / SWEEP}: an entry is missing or wrong ({error})"
         ) from None
+    claims: list[dict[str, Any]] = []
+    failed, provenance = [], {}
+    for number, (head, failure) in enumerate(zip(heads, failures, strict=True), 1):
+        if failure is not None:
+            failed.append(head | {"reason": failure})
+            continue
+        result = load(directory / head["title"], comm=MPI.COMM_SELF)
+        provenance = result.provenance
+        claims.append({"id": f"run-{number}", "section": "sweep", **head} | rate_claim(result))
     text = "One run for every combination of " + ", ".join(over) + "."
     document = rate_document(
         claims,
