@@ -30,6 +30,7 @@ def claim(name: str, **changes) -> dict:
         "command": f"ufd run cases/{name}.toml",
         "functional": "chi2",
         "kind": "quadratic",
+        "role": "first excited mode",
         "mode": {
             "number": 1,
             "eigenvalue": 2.0,
@@ -202,7 +203,7 @@ def test_page_says_everything(html):
         "-3.1 %",
         "number 1, eigenvalue 2, multiplicity 2, share 97 %",
         "t in [2, 5], 120 points",
-        "certified, holds, margin 1.4; from the largest ratio",
+        "certified, all envelopes and the mass hold, the end lies exp(-1.4) below the bound; from",
         "t = 1: mode 1 overtakes mode 2",
         "Refused: it changes its sign (threshold 0.1 %).",
         "Not drawn, for lack of a predicted rate or of a positive start: Case bare.",

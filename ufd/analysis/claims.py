@@ -192,13 +192,14 @@ def _guarantee(result: Result, functional: str) -> Guarantee | None:
 
 def _guaranteed(result: Result, guarantee: Guarantee, order: int) -> dict[str, Any]:
     """The envelope of one functional; ``holds`` speaks of all of them, and of the mass."""
+    broken = result.broken_promises()
     return {
         "start": guarantee.start * order / 2,
         "end": guarantee.end * order / 2,
         "certified": guarantee.certified,
-        "holds": not result.broken_promises(),
+        "holds": not broken,
         "margin": guarantee.margin,
-        "text": guarantee.sentence(),
+        "text": "; ".join(broken),
     }
 
 

@@ -173,11 +173,12 @@ def _facts(claim: Claim) -> list[tuple[str, str]]:
     rate = partial(number, digits=10)
     facts = [("functional", f"{claim['functional']} ({claim['kind']})")]
     facts.append(("spectral gap", rate(claim["gap"])))
-    facts.append((claim.get("role", "first excited mode"), MISSING))
+    facts.append((claim["role"], MISSING))
     if mode is not None:
+        name = f"{mode['name']}: " if mode["name"] else ""
         facts[-1] = (
-            "first excited mode",
-            f"{mode['name']}: number {mode['number']}, eigenvalue {rate(mode['eigenvalue'])}, "
+            claim["role"],
+            f"{name}number {mode['number']}, eigenvalue {rate(mode['eigenvalue'])}, "
             f"multiplicity {mode['multiplicity']}, share {100 * mode['share']:.3g} %",
         )
     predicted = claim["predicted"] or {"continuous": None, "discrete": None}
@@ -189,7 +190,8 @@ def _facts(claim: Claim) -> list[tuple[str, str]]:
             "guaranteed rate",
             f"{number(bound['start'])} at the start, {number(bound['end'])} at the end of the run; "
             f"{'certified' if bound['certified'] else 'not certified'}, "
-            f"{'holds' if bound['holds'] else 'VIOLATED'}, margin {number(bound['margin'], 4)}"
+            f"{'all envelopes and the mass hold' if bound['holds'] else 'VIOLATED'}, the end lies "
+            f"exp({number(-bound['margin'], 4)}) below the bound"
             + (f"; {bound['text']}" if bound["text"] else ""),
         )
     facts.append(("fitted rate", _fit(claim)))
