@@ -226,6 +226,22 @@ def test_report_is_rebuilt(finished, call):
     said_once(err, "fields.npz: it is a file; name the directory of a run")
 
 
+def test_rates_of_several_runs(call, case):
+    """One page over runs that are no sweep; a bad one is named."""
+    for p in ("1", "2"):
+        assert (
+            call("run", case, "--set", f"problem.p={p}", "--output", f"o{p}", "--no-report")[0] == 0
+        )
+    code, out, _ = call("report", "o1", "o2", "--rates", "all/pages")
+    assert code == 0 and out.rstrip().endswith("all/pages/rates.html")
+    claims = json.loads(Path("all/pages/rates.json").read_text())["claims"]
+    assert [c["title"] for c in claims] == ["o1", "o2"]
+    assert not Path("o1/report.html").exists()
+    code, _, err = call("report", "o1", "none", "--rates", "all")
+    assert code == 3
+    said_once(err, "cannot read none: there is no such run")
+
+
 @pytest.mark.parametrize("name", ["nothing", "file", "folder"])
 def test_report_refuses(call, case, name):
     """What is no run is refused with one line."""

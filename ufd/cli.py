@@ -209,12 +209,24 @@ def _check_all(job: _Job, jobs: list[Any], across: bool) -> None:
 
 @commands.command()
 @click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--rates",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write one rates.html over all these runs into DIR instead.",
+)
 @click.pass_obj
-def report(job: _Job, directories: tuple[Path, ...]) -> None:
+def report(job: _Job, directories: tuple[Path, ...], rates: Path | None) -> None:
     """Write the report again: report.html of a run, rates.html of a sweep."""
     comm = job.comm
     from ufd.parallel import on_root
 
+    if rates is not None:
+        from ufd.sweep import write_runs_report
+
+        page = on_root(comm, lambda: write_runs_report(directories, rates))
+        job.say(f"report                  {page}")
+        return
     for place in directories:
         job.say(*on_root(comm, partial(_conclude, place, report=True)))
 

@@ -41,6 +41,18 @@ def new_directory(path: str | os.PathLike) -> Path:
     return directory
 
 
+def make_directory(directory: Path) -> None:
+    """Create a directory unless it is there.
+
+    Raises:
+        StorageError: If it cannot be created.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot create {directory}: {error.strerror}") from None
+
+
 def discard_empty(directory: Path) -> None:
     """Remove a directory that holds nothing; leave any other."""
     with contextlib.suppress(OSError):

@@ -18,7 +18,7 @@ from ufd.evolution.evolve import StopReason
 from ufd.exceptions import StorageError
 from ufd.parallel import on_root
 from ufd.problem.diffusion import UltraFastDiffusion
-from ufd.storage import read_arrays, read_json, write_arrays, write_json
+from ufd.storage import make_directory, read_arrays, read_json, write_arrays, write_json
 
 Array = NDArray[np.float64]
 RUN, SERIES, FIELDS = "run.json", "series.npz", "fields.npz"
@@ -112,7 +112,7 @@ class Result(Decay):
             StorageError: If a file cannot be written.
         """
         place = Path(directory)
-        on_root(comm, lambda: _make(place))
+        on_root(comm, lambda: make_directory(place))
         self.fields.save(place / FIELDS)
         self.fields.write_vtkhdf(place)
         on_root(comm, lambda: self._save_summary(place))
@@ -130,13 +130,6 @@ class Result(Decay):
             "provenance": self.provenance,
         }
         write_json(place / RUN, summary)
-
-
-def _make(place: Path) -> None:
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot create {place}: {error.strerror}") from None
 
 
 def _lists(table: Mapping[str, Array] | None) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from ufd.sweep.jobs import Outcome as Outcome
 from ufd.sweep.jobs import grid as grid
 from ufd.sweep.jobs import jobs_of as jobs_of
 from ufd.sweep.jobs import slugs as slugs
+from ufd.sweep.report import write_runs_report as write_runs_report
 from ufd.sweep.report import write_sweep_report as write_sweep_report
 from ufd.sweep.running import SWEEP as SWEEP
 from ufd.sweep.running import exit_code as exit_code
