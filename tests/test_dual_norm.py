@@ -29,7 +29,6 @@ def harmonic(space: Discretization, degree: int) -> np.ndarray:
     return np.polynomial.legendre.Legendre.basis(degree)(z)
 
 
-@pytest.mark.mpi
 @pytest.mark.parametrize("linear", ["direct", "multigrid"])
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_uniform_circle(comm, k, linear):
@@ -39,7 +38,6 @@ def test_uniform_circle(comm, k, linear):
     assert value == pytest.approx(0.09 / (2 * k**2), rel=1e-9)
 
 
-@pytest.mark.mpi
 @pytest.mark.parametrize("linear", ["direct", "multigrid"])
 @pytest.mark.parametrize("degree", [1, 2, 3])
 def test_uniform_sphere(comm, degree, linear):
@@ -81,7 +79,6 @@ def test_constants_do_not_count_and_squares_scale(comm, linear):
     assert value <= space.integrate(centred**2) / gap
 
 
-@pytest.mark.mpi
 @pytest.mark.parametrize(("dim", "cells", "degree"), [(1, 64, 1), (1, 12, 5), (2, 2, 1), (2, 2, 4)])
 def test_direct_is_multigrid(comm, dim, cells, degree):
     """To 1e-8, for a rough h too."""

@@ -8,7 +8,6 @@ import pytest
 import ufd
 from ufd.fem import spectrum
 
-pytestmark = pytest.mark.mpi
 CIRCLE, SPHERE = ufd.Sphere(1), ufd.Sphere(2)
 PAPER = [(2 / 3, 0.0), (1 / 3, 0.4 * np.pi)]
 
@@ -19,6 +18,7 @@ def test_first_eigenvalue_of_the_sphere():
     np.testing.assert_allclose(values, 2, rtol=0, atol=1e-10)
 
 
+@pytest.mark.mpi
 def test_first_two_eigenvalues_of_the_sphere():
     """2 three times and 6 five times, to 1e-11 with 3,458 nodes of degree 6."""
     values = ufd.spectral_gap(ufd.Uniform(SPHERE), cells=4, degree=6, count=9)
@@ -27,6 +27,7 @@ def test_first_two_eigenvalues_of_the_sphere():
     assert values[8] > 11
 
 
+@pytest.mark.mpi
 def test_eigenvalues_of_the_circle():
     """k^2, twice each."""
     values = ufd.spectral_gap(ufd.Uniform(CIRCLE), cells=16, degree=8, count=6)
@@ -78,6 +79,7 @@ def test_gaps_of_the_papers_teacher(gamma, gap):
     assert value == pytest.approx(gap, abs=6e-7)
 
 
+@pytest.mark.mpi
 def test_a_gap_below_round_off_is_refused():
     """Two far, narrow modes: the gap exists but no matrix in double precision shows it."""
     poles = [ufd.VonMisesFisher([0, 0, z], 30) for z in (1, -1)]
@@ -85,6 +87,7 @@ def test_a_gap_below_round_off_is_refused():
         ufd.spectral_gap(ufd.Mixture(poles, [0.5, 0.5]), cells=6, degree=6)
 
 
+@pytest.mark.mpi
 @pytest.mark.parametrize("count", [0, -1, 1.5, True, 10**6])
 def test_bad_counts_are_refused(count):
     """One line names the argument."""
@@ -92,6 +95,7 @@ def test_bad_counts_are_refused(count):
         ufd.spectral_gap(ufd.Uniform(CIRCLE), cells=4, degree=2, count=count)
 
 
+@pytest.mark.mpi
 @pytest.mark.parametrize("always", [False, True], ids=["once", "always"])
 def test_a_missing_copy_is_noticed(monkeypatch, always):
     """One of three equal eigenvalues is lost: inertia counts, and SLEPc is asked again."""

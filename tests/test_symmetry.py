@@ -14,7 +14,6 @@ from ufd.fem.meshes import sphere_mesh
 from ufd.fem.spectrum import laplacian_modes
 from ufd.fem.symmetry import harmonic_names, stacked_axes, symmetry_of
 
-pytestmark = pytest.mark.mpi
 CIRCLE, SPHERE = ufd.Sphere(1), ufd.Sphere(2)
 E1, E2, E3 = np.eye(3)
 
@@ -33,7 +32,7 @@ def spectrum_of(teacher, start, modes: int, comm) -> dict[str, np.ndarray]:
     return ufd.solve(problem, [1e-3], modes=modes, comm=comm, **options).spectrum
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.mpi), 1, 2])
 def test_one_axis_on_the_sphere(comm, seed):
     """von Mises-Fisher: 2l + 1 modes near each degree, named by their turns around the axis."""
     axis, other = turned(seed, E3, [0.6, 0, 0.8])
@@ -97,6 +96,7 @@ def test_one_axis_on_the_circle(comm, seed):
     assert len(clusters(values)) == 4
 
 
+@pytest.mark.mpi
 def test_two_axes_on_the_circle(comm):
     """Nothing is left: no names, nothing forbidden."""
     teacher = ufd.Mixture([ufd.AngularCauchy(3.0), ufd.AngularCauchy(3.0, 1.0)], [0.6, 0.4])
@@ -172,6 +172,7 @@ def test_a_whole_eigenspace_is_named_by_what_it_holds(comm):
     assert list(symmetry_of(modes, [groups], None).invariant) == [-1] * 8
 
 
+@pytest.mark.mpi
 def test_a_cut_eigenspace_forbids_nothing(comm):
     """modes = 1 of a double gap, or one of five: what is computed alone has no symmetry of its own.
 

@@ -8,6 +8,7 @@ computed from log nu, instead of the arithmetic mean: K stays an M-matrix for ev
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 from mpi4py import MPI
@@ -179,10 +180,11 @@ class Discretization:
             (p,) or (p, k).
         """
         function = fem.Function(self.space)
-        columns = []
-        for column in np.reshape(values, (self.owned, -1)).T:
+        shape = values.shape[1:]
+        # A rank may own no node: sizes are named, not inferred.
+        nodal = np.empty((len(function.x.array), math.prod(shape)))
+        for i, column in enumerate(np.reshape(values, (self.owned, math.prod(shape))).T):
             function.x.array[: self.owned] = column
             function.x.scatter_forward()
-            columns.append(function.x.array.copy())
-        nodal = np.array(columns).T.reshape(-1, *values.shape[1:])
-        return self._locator.evaluate(nodal, points, self.comm)
+            nodal[:, i] = function.x.array
+        return self._locator.evaluate(nodal.reshape(len(nodal), *shape), points, self.comm)
