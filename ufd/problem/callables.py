@@ -33,6 +33,10 @@ class CallableDensity:
         """Nothing is known about a function."""
         return None
 
+    def moments(self, degree: int) -> None:
+        """See `Density`: not known in closed form."""
+        return None
+
     def describe(self) -> None:
         """A function cannot be written to a case file."""
         return None

@@ -34,6 +34,14 @@ class Density(Protocol):
         known, as for a function.
         """
 
+    def moments(self, degree: int) -> list[tuple[Array, Array]] | None:
+        """The density as a sum of zonal parts, by their harmonic moments.
+
+        Returns:
+            Pairs of an axis a, (ambient_dim,), and the integrals of P_l(a.x) over the part for
+            l = 0 to ``degree``, (degree + 1,); None where they are not known in closed form.
+        """
+
     def describe(self) -> dict[str, Any] | None:
         """The table of a case file that builds this density; None for a callable."""
 
@@ -56,6 +64,10 @@ class Uniform:
     def axes(self) -> Array:
         """See `Density`."""
         return np.empty((0, self.manifold.ambient_dim))
+
+    def moments(self, degree: int) -> list[tuple[Array, Array]]:
+        """See `Density`."""
+        return [(np.eye(self.manifold.ambient_dim)[0], np.eye(degree + 1)[0])]
 
     def describe(self) -> dict[str, Any]:
         """See `Density`."""
@@ -125,6 +137,15 @@ class VonMisesFisher:
         """See `Density`."""
         return np.asarray(self.mean)[None][: self.kappa > 0]
 
+    def moments(self, degree: int) -> list[tuple[Array, Array]]:
+        """See `Density`: ratios of Bessel functions of neighbouring orders."""
+        moments = np.eye(degree + 1)[0]
+        if self.kappa > 1e-300:
+            order = self.manifold.ambient_dim / 2 - 1
+            logs = [_log_bessel(order + l, self.kappa) for l in range(degree + 1)]
+            moments = np.exp(np.array(logs) - logs[0])
+        return [(np.asarray(self.mean), moments)]
+
     def describe(self) -> dict[str, Any]:
         """See `Density`."""
         return {
@@ -166,6 +187,14 @@ class AngularCauchy:
     def axes(self) -> Array:
         """See `Density`."""
         return np.array([[math.cos(self.centre), math.sin(self.centre)]])[: self.gamma > 0]
+
+    def moments(self, degree: int) -> list[tuple[Array, Array]]:
+        """See `Density`: powers of (sqrt(1 + gamma) - 1)/(sqrt(1 + gamma) + 1)."""
+        root = math.sqrt(1 + self.gamma)
+        # root - 1 without cancellation.
+        ratio = self.gamma / (root + 1) ** 2
+        axis = np.array([math.cos(self.centre), math.sin(self.centre)])
+        return [(axis, ratio ** np.arange(degree + 1.0))]
 
     def describe(self) -> dict[str, Any]:
         """See `Density`."""
@@ -225,6 +254,16 @@ class Mixture:
         """See `Density`."""
         known = [axes for c in self.components if (axes := c.axes()) is not None]
         return np.concatenate(known) if len(known) == len(self.components) else None
+
+    def moments(self, degree: int) -> list[tuple[Array, Array]] | None:
+        """See `Density`."""
+        parts: list[tuple[Array, Array]] = []
+        for weight, component in zip(self.weights, self.components, strict=True):
+            known = component.moments(degree)
+            if known is None:
+                return None
+            parts += [(axis, weight * moments) for axis, moments in known]
+        return parts
 
     def describe(self) -> dict[str, Any] | None:
         """See `Density`."""

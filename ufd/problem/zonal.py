@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ufd.exceptions import InputError
 from ufd.problem.checks import direction, number, shown
+from ufd.problem.harmonics import multiplicity, zonal_harmonics
 from ufd.problem.manifolds import Sphere
 
 Array = NDArray[np.float64]
@@ -22,14 +23,12 @@ def zonal_harmonic(dim: int, degree: int, z: Array) -> Array:
     """P_degree(z) on S^dim, z the cosine of the angle from the axis, with P(1) = 1; shape of z.
 
     cos(degree * angle) for dim = 1, Legendre's polynomial for dim = 2 and Gegenbauer's, of
-    parameter (dim - 1)/2, divided by its value at 1, in general (DLMF 18.9.1). An eigenfunction
-    of the Laplacian with eigenvalue degree (degree + dim - 1), and |P| <= 1.
+    parameter (dim - 1)/2, divided by its value at 1, in general. An eigenfunction of the
+    Laplacian with eigenvalue degree (degree + dim - 1), and |P| <= 1.
     """
-    # Normalised at every degree, which is one formula for all dimensions and cannot overflow.
-    before, here = np.ones_like(z), z
-    for k in range(1, degree):
-        before, here = here, ((2 * k + dim - 1) * z * here - k * before) / (k + dim - 1)
-    return np.clip(here, -1, 1)
+    for value in zonal_harmonics(dim, degree, z):  # noqa: B007  (the last one is wanted)
+        pass
+    return np.clip(value, -1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +83,13 @@ class ZonalHarmonic:
     def axes(self) -> Array:
         """See `Density`."""
         return np.asarray(self.axis)[None][: self.amplitude != 0]
+
+    def moments(self, degree: int) -> list[tuple[Array, Array]]:
+        """See `Density`."""
+        moments = np.eye(degree + 1)[0]
+        if self.degree <= degree:
+            moments[self.degree] = self.amplitude / multiplicity(self.manifold.dim, self.degree)
+        return [(np.asarray(self.axis), moments)]
 
     def describe(self) -> dict[str, Any]:
         """See `Density`."""
