@@ -21,7 +21,15 @@ from ufd.exceptions import UfdError
 
 def total(comm: MPI.Comm, value: Any) -> Any:
     """Sum of a number, or of an array entry by entry, over the ranks."""
-    return value if comm.size == 1 else comm.allreduce(value, op=MPI.SUM)
+    if comm.size == 1:
+        return value
+    if isinstance(value, np.ndarray):
+        # Contiguous: a Fortran array would be summed against a C one.
+        share = np.ascontiguousarray(value)
+        result = np.empty_like(share)
+        comm.Allreduce(share, result, op=MPI.SUM)
+        return result
+    return comm.allreduce(value, op=MPI.SUM)
 
 
 def largest(comm: MPI.Comm, value: Any) -> Any:

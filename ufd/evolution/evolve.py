@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from numbers import Real
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ufd.evolution.control import ErrorControl, FixedStep
 from ufd.evolution.schedules import landing_times
-from ufd.evolution.steppers import SDIRK, ImplicitSystem
+from ufd.evolution.steppers import Stepper
 from ufd.exceptions import InputError
 
 Array = NDArray[np.float64]
@@ -53,6 +53,7 @@ class Statistics:
     failed_solves: int = 0
     newton: int = 0
     krylov: int = 0
+    evaluations: int = 0
     largest_mass_defect: float = 0.0
     last_failure: str = ""
     seconds: float = 0.0
@@ -66,10 +67,10 @@ class Evolution:
     """A state on its way through time.
 
     Args:
-        system: Solves implicit stages.
-        stepper: One-step method.
+        system: What is moved: it solves implicit stages, or gives slopes.
+        stepper: One-step method for such systems.
         control: Accepts or rejects steps.
-        values: Initial state, (n,) on this rank.
+        values: Initial state, (n,) on this rank, or of any shape.
         dt: First step size.
         observers: Called after the start and after every accepted step.
         max_steps: Bound on accepted plus rejected steps.
@@ -77,8 +78,8 @@ class Evolution:
 
     def __init__(
         self,
-        system: ImplicitSystem,
-        stepper: SDIRK,
+        system: Any,
+        stepper: Stepper,
         control: ErrorControl | FixedStep,
         values: Array,
         dt: float,
@@ -124,6 +125,7 @@ class Evolution:
             )
             stats.newton += report.newton
             stats.krylov += report.krylov
+            stats.evaluations += report.evaluations
             if report.failure:
                 stats.failed_solves += 1
                 stats.last_failure = report.failure

@@ -50,6 +50,7 @@ class Step:
     mass_defect: float = 0.0
     failure: str = ""
     slopes: list[tuple[float, Array]] = field(default_factory=list)
+    evaluations: int = 0
 
     def absorb(self, stage: Stage) -> None:
         """Add the cost of one stage, and keep its failure."""
@@ -73,6 +74,34 @@ def _predict(slopes: Sequence[tuple[float, Array]], t: float) -> Array | None:
                 weight *= (t - tj) / (ti - tj)
         total += weight * ki
     return total
+
+
+class Stepper(Protocol):
+    """A one-step method for one kind of system."""
+
+    @property
+    def name(self) -> str:
+        """Name in case files."""
+
+    @property
+    def order(self) -> int:
+        """Order of convergence."""
+
+    @property
+    def estimate_order(self) -> int:
+        """Power of dt with which the error estimate of a step falls."""
+
+    def step(
+        self,
+        system: Any,
+        t: float,
+        values: Array,
+        dt: float,
+        slopes: Sequence[tuple[float, Array]] = (),
+        *,
+        estimate: bool = True,
+    ) -> Step:
+        """Advance from t to t + dt; ``slopes`` are what the last step found."""
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,10 @@ class RootDensity:
         """See `Density`."""
         return self.rho.axes()
 
+    def moments(self, degree: int) -> None:
+        """See `Density`: not known in closed form."""
+        return None
+
     def describe(self) -> None:
         """No table of a case file builds a root."""
         return None

@@ -1,0 +1,107 @@
+"""The inner problem: optimal outer weights for given features.
+
+min over u of |Phi u/M - y|^2/(2 lam) + mean f(u), in terms of the Gram matrix
+G_ij = <phi_i, phi_j> and b_i = <phi_i, y>: (b - G u/M)/lam = f'(u) (docs/theory.md section 11).
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from ufd.exceptions import SolverError
+from ufd.problem.penalties import Penalty
+
+Array = NDArray[np.float64]
+logger = logging.getLogger(__name__)
+_MOST_NEWTON, _CONVERGED, _SMALL = 100, 1e-13, 1e-5
+# Bound of the weights, the size from which they count, and the stiffness of one that rests.
+_LEAST, _SLIGHT, _RIGID = 1e-12, 1e-8, 1e30
+# Below this lam/|G/M| residuals are summed in extended precision; see `needs_refinement`.
+_DELICATE = 1e-7
+
+
+def needs_refinement(size: float, lam: float) -> bool:
+    """Whether lam is so small against the matrix that residuals divided by it lose digits."""
+    return lam < _DELICATE * size
+
+
+class ShiftedGram:
+    """The Cholesky factor of A = G/M + lam diag(shift).
+
+    Args:
+        gram: (M, M); only its upper triangle is read.
+        lam: Regularisation, positive.
+        shift: (M,) positive, or None for ones.
+
+    Raises:
+        SolverError: If A is not positive definite in floating point.
+    """
+
+    def __init__(self, gram: Array, lam: float, shift: Array | None = None) -> None:
+        width = len(gram)
+        matrix = gram / width
+        matrix.flat[:: width + 1] += lam if shift is None else lam * shift
+        try:
+            self._factor = cho_factor(matrix, lower=False, overwrite_a=True, check_finite=False)
+        except LinAlgError:
+            raise SolverError(
+                f"lam = {lam:.3g} is lost in round-off against the kernel matrix of {width} "
+                "particles; take a larger lam"
+            ) from None
+
+    def solve(self, right: Array) -> Array:
+        """A^-1 times (M,) or (M, k)."""
+        return cho_solve(self._factor, right, check_finite=False)
+
+
+def optimal_weights(gram: Array, target: Array, lam: float, penalty: Penalty) -> tuple[Array, int]:
+    """Projected Newton for a general penalty: positive u with (b - G u/M)/lam = f'(u).
+
+    A weight whose optimum is zero (f' is finite there for p > 1) or nearly so rests at 1e-12.
+
+    Args:
+        gram: G, (M, M), symmetric and full.
+        target: b, (M,).
+        lam: Regularisation.
+        penalty: f, strictly convex on u > 0 with f(1) = f'(1) = 0.
+
+    Returns:
+        u and the number of Newton steps.
+
+    Raises:
+        SolverError: If Newton's method does not converge.
+    """
+    width = len(target)
+    u = np.ones(width)
+
+    def objective(u: Array) -> float:
+        quadratic = u @ (gram @ u) / (2 * width) - target @ u
+        return float(quadratic + lam * penalty.value(u).sum())
+
+    now, before = objective(u), np.inf
+    for iteration in range(_MOST_NEWTON):
+        r = target - gram @ u / width - lam * penalty.slope(u)
+        rests = (u <= _LEAST) & (r <= 0)
+        shift = np.where(rests, _RIGID, penalty.curvature(u))
+        step = ShiftedGram(gram, lam, shift).solve(np.where(rests, 0.0, r))
+        size = float(np.max(np.abs(step) / np.maximum(u, _SLIGHT)))
+        # Round-off ends the quadratic convergence: a small step that has stopped shrinking.
+        if size < _CONVERGED or (size < _SMALL and size > before / 2):
+            return np.maximum(u + step, _LEAST), iteration
+        before, length = size, 1.0
+        while length > 1e-10:
+            trial = np.maximum(u + length * step, np.maximum(0.1 * u, _LEAST))
+            then = objective(trial)
+            # The objective cannot tell small steps apart.
+            if size < _SMALL or then <= now - 1e-4 * float(r @ (trial - u)):
+                break
+            length /= 2
+        u, now = trial, then
+    raise SolverError(
+        f"outer weights: Newton's method left a relative step of {size:.1e} after "
+        f"{_MOST_NEWTON} iterations at lam = {lam:.3g}"
+    )

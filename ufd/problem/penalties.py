@@ -1,0 +1,93 @@
+"""Penalties f of the outer weights: f, its derivatives, and the inverse of f'."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ufd.exceptions import InputError
+from ufd.problem.checks import number
+from ufd.problem.divergences import PowerDivergence
+
+Array = NDArray[np.float64]
+
+
+class Penalty(Protocol):
+    """A strictly convex function f of an outer weight u."""
+
+    def value(self, u: Array) -> Array:
+        """f(u)."""
+
+    def slope(self, u: Array) -> Array:
+        """f'(u)."""
+
+    def curvature(self, u: Array) -> Array:
+        """f''(u) > 0."""
+
+
+@dataclass(frozen=True)
+class QuadraticPenalty:
+    """f(u) = (u - reference)^2/2: unbiased for reference 1, biased for 0 (arXiv 2504.18208)."""
+
+    reference: float
+
+    def value(self, u: Array) -> Array:
+        """See `Penalty`."""
+        return (u - self.reference) ** 2 / 2
+
+    def slope(self, u: Array) -> Array:
+        """See `Penalty`."""
+        return u - self.reference
+
+    def curvature(self, u: Array) -> Array:
+        """See `Penalty`."""
+        return np.ones_like(u)
+
+
+@dataclass(frozen=True)
+class PowerPenalty:
+    """f(u) = (u^p - p u + p - 1)/(p (p - 1)) for u > 0, with its limits at p = 0 and 1."""
+
+    p: float
+
+    def value(self, u: Array) -> Array:
+        """See `Penalty`."""
+        p = self.p
+        if p == 0:
+            return u - 1 - np.log(u)
+        if p == 1:
+            return u * np.log(u) - u + 1
+        return (u**p - p * u + p - 1) / (p * (p - 1))
+
+    def slope(self, u: Array) -> Array:
+        """See `Penalty`."""
+        # (u^(p-1) - 1)/(p - 1) without cancellation near u = 1 or p = 1.
+        return np.log(u) if self.p == 1 else np.expm1((self.p - 1) * np.log(u)) / (self.p - 1)
+
+    def curvature(self, u: Array) -> Array:
+        """See `Penalty`."""
+        return u ** (self.p - 2)
+
+
+def penalty_of(divergence: PowerDivergence, reference: Any) -> QuadraticPenalty | PowerPenalty:
+    """The penalty whose limit is the diffusion of a divergence.
+
+    Args:
+        divergence: Of power p.
+        reference: The minimiser of f: 1, or for p = 2 any number.
+
+    Raises:
+        InputError: If the reference is not finite, or not 1 for p other than 2.
+    """
+    target = number("train", "reference", reference)
+    if divergence.p == 2:
+        return QuadraticPenalty(target)
+    if target != 1:
+        raise InputError(
+            f"train: reference = {target:g} is for p = 2 only; the penalty of p = "
+            f"{divergence.p:g} is least at 1"
+        )
+    return PowerPenalty(divergence.p)
