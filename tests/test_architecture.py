@@ -36,6 +36,9 @@ FLOORS = {
     "analysis": 4,
     "config": 5,
     "solve": 6,
+    "stored": 6,
+    "train": 6,
+    "compare": 7,
     "doctor": 7,
     "plan": 7,
     "sweep": 7,
@@ -48,7 +51,7 @@ ANALYSIS_NAMES = {
     ("ufd.evolution.evolve", "StopReason"),
     ("ufd.evolution.steppers", "STEPPERS"),  # their stability functions
 }
-PROBLEM_MAY = {"numpy", "scipy", "ufd.problem", "ufd.exceptions"} | sys.stdlib_module_names
+PROBLEM_MAY = {"numpy", "scipy", "ot", "ufd.problem", "ufd.exceptions"} | sys.stdlib_module_names
 SLOW = {"pyvista", "matplotlib"}
 PLACES = re.compile(r"(?<!\w)/(work|root|tmp)\b")
 

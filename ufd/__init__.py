@@ -15,6 +15,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Sphere": "problem.manifolds",
+    "Torus": "problem.manifolds",
+    "PeriodicCauchy": "problem.torus",
     "Uniform": "problem.densities",
     "VonMisesFisher": "problem.densities",
     "AngularCauchy": "problem.densities",
@@ -34,7 +36,24 @@ _PUBLIC = {
     "DiffusionSolver": "fem.diffusion",
     "spectral_gap": "fem.spectrum",
     "solve": "solve",
-    "load": "solve",
+    "load": "stored",
+    "train": "train",
+    "VarProSolver": "particles.solver",
+    "ReLU": "problem.features",
+    "Step": "problem.features",
+    "Activation": "problem.features",
+    "LaplaceRBF": "problem.features",
+    "GaussianRBF": "problem.features",
+    "Euler": "evolution.explicit",
+    "RK23": "evolution.explicit",
+    "RKC": "evolution.explicit",
+    "mmd": "problem.distances",
+    "sobolev_distance": "problem.distances",
+    "minimum_image_discrepancy": "problem.distances",
+    "sampling_floor": "problem.distances",
+    "wasserstein": "problem.transport",
+    "quantiles": "problem.positions",
+    "independent": "problem.positions",
     "fit_rate": "analysis.rates",
     "abort_on_error": "parallel",
     "UfdError": "exceptions",
@@ -74,6 +93,9 @@ sys.modules[__name__].__class__ = _Package
 if TYPE_CHECKING:
     from ufd.analysis.rates import fit_rate as fit_rate
     from ufd.evolution.evolve import StopReason as StopReason
+    from ufd.evolution.explicit import RK23 as RK23
+    from ufd.evolution.explicit import RKC as RKC
+    from ufd.evolution.explicit import Euler as Euler
     from ufd.evolution.steppers import SDIRK2 as SDIRK2
     from ufd.evolution.steppers import SDIRK3 as SDIRK3
     from ufd.evolution.steppers import SDIRK4 as SDIRK4
@@ -85,17 +107,33 @@ if TYPE_CHECKING:
     from ufd.fem.diffusion import DiffusionSolver as DiffusionSolver
     from ufd.fem.spectrum import spectral_gap as spectral_gap
     from ufd.parallel import abort_on_error as abort_on_error
+    from ufd.particles.solver import VarProSolver as VarProSolver
     from ufd.problem.callables import density as density
     from ufd.problem.densities import AngularCauchy as AngularCauchy
     from ufd.problem.densities import Mixture as Mixture
     from ufd.problem.densities import Uniform as Uniform
     from ufd.problem.densities import VonMisesFisher as VonMisesFisher
     from ufd.problem.diffusion import UltraFastDiffusion as UltraFastDiffusion
+    from ufd.problem.distances import minimum_image_discrepancy as minimum_image_discrepancy
+    from ufd.problem.distances import mmd as mmd
+    from ufd.problem.distances import sampling_floor as sampling_floor
+    from ufd.problem.distances import sobolev_distance as sobolev_distance
     from ufd.problem.divergences import PowerDivergence as PowerDivergence
+    from ufd.problem.features import Activation as Activation
+    from ufd.problem.features import GaussianRBF as GaussianRBF
+    from ufd.problem.features import LaplaceRBF as LaplaceRBF
+    from ufd.problem.features import ReLU as ReLU
+    from ufd.problem.features import Step as Step
     from ufd.problem.manifolds import Sphere as Sphere
+    from ufd.problem.manifolds import Torus as Torus
     from ufd.problem.measures import Measure as Measure
+    from ufd.problem.positions import independent as independent
+    from ufd.problem.positions import quantiles as quantiles
     from ufd.problem.quantisation import quantisation_teacher as quantisation_teacher
     from ufd.problem.quantisation import quantisation_time_scale as quantisation_time_scale
+    from ufd.problem.torus import PeriodicCauchy as PeriodicCauchy
+    from ufd.problem.transport import wasserstein as wasserstein
     from ufd.problem.zonal import ZonalHarmonic as ZonalHarmonic
-    from ufd.solve import load as load
     from ufd.solve import solve as solve
+    from ufd.stored import load as load
+    from ufd.train import train as train

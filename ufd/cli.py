@@ -122,7 +122,7 @@ def _conclude(place: Path, report: bool) -> list[str]:
     from mpi4py import MPI
 
     from ufd.analysis.report import summary_lines, write_report
-    from ufd.solve import load
+    from ufd.stored import load
     from ufd.sweep import SWEEP, write_sweep_report
 
     if place.is_file():

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,16 @@ from mpi4py import MPI
 
 from ufd.analysis import provenance
 from ufd.analysis.modes import clusters
-from ufd.analysis.results import FIELDS, Result, read_result
-from ufd.config import Case, problem_from
+from ufd.analysis.results import Result
+from ufd.config import Case
 from ufd.evolution.evolve import Observer
 from ufd.evolution.observers import Progress, Recorder
 from ufd.evolution.schedules import landing_times
 from ufd.evolution.steppers import SDIRK
-from ufd.exceptions import InputError, StorageError
+from ufd.exceptions import InputError
 from ufd.fem.diffusion import DiffusionSolver
 from ufd.fem.dual_norm import DualNorm
-from ufd.fem.fields import FieldHistory, read_fields, stored_problem
+from ufd.fem.fields import FieldHistory
 from ufd.fem.meshes import SurfaceMesh, checked_cells
 from ufd.fem.meshfile import read_mesh
 from ufd.fem.spectrum import Modes, laplacian_modes, split_width
@@ -257,43 +256,3 @@ def _differences(result: Result, check: Result) -> dict[str, np.ndarray]:
     }
     errors["density"] = np.array([result.at(t).l1_distance(check.at(t)) for t in times])
     return {"times": np.array(times), **errors}
-
-
-def load(
-    path: str | PathLike,
-    *,
-    problem: UltraFastDiffusion | None = None,
-    comm: MPI.Comm = MPI.COMM_WORLD,
-) -> Any:
-    """Read a run back; collective when fields are asked for.
-
-    Args:
-        path: Directory of a run, or a file written by ``DiffusionSolver.save``.
-        problem: Needed only if the run's problem held a Python function.
-        comm: The ranks that share the fields; any number.
-
-    Returns:
-        The `Result` of the run, or for a file its stored states (``at``, ``ratio``, ``density``).
-
-    Raises:
-        StorageError: If it is missing or damaged.
-        InputError: If the problem held a function and was not given.
-    """
-    place = Path(path)
-
-    def open_fields() -> FieldHistory:
-        file = place / FIELDS if place.is_dir() else place
-        return read_fields(file, problem or _stored(file, comm), comm)
-
-    if not place.exists():
-        raise StorageError(f"cannot read {place}: there is no such run")
-    return read_result(place, open_fields) if place.is_dir() else open_fields()
-
-
-def _stored(file: Path, comm: MPI.Comm) -> UltraFastDiffusion:
-    table = stored_problem(file, comm)
-    if table is None:
-        raise InputError(
-            f"load: the problem in {file} holds a Python function; give load(..., problem=...)"
-        )
-    return problem_from(table)

@@ -14,14 +14,13 @@ from mpi4py import MPI
 from numpy.typing import ArrayLike, NDArray
 
 from ufd.analysis.decay import Decay
-from ufd.evolution.evolve import StopReason
-from ufd.exceptions import StorageError
+from ufd.analysis.runs import Run, damaged, read_run, read_summary
 from ufd.parallel import on_root
 from ufd.problem.diffusion import UltraFastDiffusion
-from ufd.storage import make_directory, read_arrays, read_json, write_arrays, write_json
+from ufd.storage import make_directory
 
 Array = NDArray[np.float64]
-RUN, SERIES, FIELDS = "run.json", "series.npz", "fields.npz"
+FIELDS = "fields.npz"
 
 
 class Fields(Protocol):
@@ -50,8 +49,8 @@ class Fields(Protocol):
 
 
 @dataclass(eq=False)
-class Result(Decay):
-    """A finished or stopped run.
+class Result(Run, Decay):
+    """A finished or stopped run of the diffusion.
 
     Attributes:
         series: Arrays over the accepted steps: t, mass, chi2 = int (w-1)^2 dnu, chi2_reverse =
@@ -61,20 +60,14 @@ class Result(Decay):
         status: Why the run stopped.
         stats: Steps, rejected steps, Newton and Krylov iterations, seconds, dofs.
         times: The times at which fields are stored.
+        configuration: What was asked for, as a case file says it.
+        provenance: Versions, commit, machine.
         spectrum: "eigenvalues" (k,), "amplitudes" (n, k) at ``times``, "invariant", "names" (k,)
             and "coupling" (see `analysis.modes.Spectrum`); None if not asked for.
         errors: Estimated absolute errors at ``times`` by functional, and "density" (relative
             L1(mu)); None if not asked for.
-        configuration: What was asked for, as a case file says it.
-        provenance: Versions, commit, machine.
     """
 
-    series: dict[str, Array]
-    status: StopReason
-    stats: dict[str, Any]
-    times: list[float]
-    configuration: dict[str, Any]
-    provenance: dict[str, Any]
     open_fields: Callable[[], Fields] = field(repr=False)
     spectrum: dict[str, Array] | None = None
     errors: dict[str, Array] | None = None
@@ -100,11 +93,6 @@ class Result(Decay):
         """w = mu/nu at (n, ambient_dim) points and a stored time; (n,)."""
         return self.fields.ratio(points, t)
 
-    def at_times(self, name: str) -> Array:
-        """A series at the stored times."""
-        index = [int(np.argmin(np.abs(self.series["t"] - t))) for t in self.times]
-        return self.series[name][index]
-
     def save(self, directory: str | PathLike, comm: MPI.Comm = MPI.COMM_WORLD) -> None:
         """Write run.json, series.npz, fields.npz and VTKHDF fields into a directory; collective.
 
@@ -115,21 +103,12 @@ class Result(Decay):
         on_root(comm, lambda: make_directory(place))
         self.fields.save(place / FIELDS)
         self.fields.write_vtkhdf(place)
-        on_root(comm, lambda: self._save_summary(place))
+        on_root(comm, lambda: self.save_summary(place))
 
-    def _save_summary(self, place: Path) -> None:
-        write_arrays(place / SERIES, **self.series)
-        summary = {
-            "status": self.status.name,
-            "reason": self.status.value,
-            "configuration": self.configuration,
-            "stats": self.stats,
-            "times": self.times,
-            "spectrum": _lists(self.spectrum),
-            "errors": _lists(self.errors),
-            "provenance": self.provenance,
-        }
-        write_json(place / RUN, summary)
+    def summary(self) -> dict[str, Any]:
+        """See `Run.summary`."""
+        more = {"spectrum": _lists(self.spectrum), "errors": _lists(self.errors)}
+        return super().summary() | more
 
 
 def _lists(table: Mapping[str, Array] | None) -> dict[str, Any] | None:
@@ -146,20 +125,14 @@ def read_result(directory: Path, open_fields: Callable[[], Fields]) -> Result:
     Raises:
         StorageError: If the directory holds no run, or a damaged one.
     """
-    run = read_json(directory / RUN)
+    run = read_run(directory)
+    common = read_summary(directory, run)
     try:
         return Result(
-            series=read_arrays(directory / SERIES),
-            status=StopReason[run["status"]],
-            stats=run["stats"],
-            times=run["times"],
-            configuration=run["configuration"],
-            provenance=run["provenance"],
+            **common,
             open_fields=open_fields,
             spectrum=_arrays(run["spectrum"]),
             errors=_arrays(run["errors"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise StorageError(
-            f"cannot read {directory / RUN}: an entry is missing or wrong ({error})"
-        ) from None
+        raise damaged(directory, error) from None

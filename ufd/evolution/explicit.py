@@ -197,18 +197,19 @@ class RKC:
         v = self._direction
         if v is None:
             v = f + 1e-3 * np.sin(1.0 + np.arange(f.size)).reshape(f.shape)
-        radius = 0.0
-        for count in range(1, self._MOST_ITERATIONS + 1):
+        radius, evaluations = 0.0, 0
+        for _ in range(self._MOST_ITERATIONS):
             size = system.norm(v, y)
             if size == 0 or not math.isfinite(size):
                 break
+            evaluations += 1
             moved = y + (self._displacement / size) * v
             v = (system.extended(t, moved) - f) / self._displacement
             before, radius = radius, system.norm(v, y)
             if abs(radius - before) <= 0.02 * radius:
                 break
         self._direction, self._radius, self._age = v, self._MARGIN * radius, 0
-        return count
+        return evaluations
 
 
 def _finite(values: Array) -> str:

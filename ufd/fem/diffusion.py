@@ -178,6 +178,11 @@ class DiffusionSolver:
         contrast: float = CONTRAST_LIMIT,
     ) -> None:
         control = ErrorControl(rtol) if dt is None else FixedStep(dt)
+        if not isinstance(problem.manifold, Sphere):
+            raise InputError(
+                f"problem: it lives on {problem.manifold}, and the diffusion is solved on spheres; "
+                "train particles there (ufd.train)"
+            )
         surface = _surface(problem.manifold, mesh, cells, degree)
         if not isinstance(stepper, SDIRK | None):
             raise InputError(f"stepper = {stepper!r} must be a method such as ufd.SDIRK4()")

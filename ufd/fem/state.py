@@ -33,7 +33,8 @@ class State:
     teacher: Density
 
     @property
-    def _sphere(self) -> Sphere:
+    def manifold(self) -> Sphere:
+        """Where the density lives."""
         return self.teacher.manifold
 
     def ratio(self, points: ArrayLike) -> Array:
@@ -41,14 +42,14 @@ class State:
 
         Interpolated through log w, so that densities stay positive between nodes.
         """
-        x = self._sphere.points(points)
+        x = self.manifold.points(points)
         if smallest(self.space.comm, float(self.values.min(initial=np.inf))) <= 0:
             return self.space.interpolate(self.values, x)
         return np.exp(self.space.interpolate(np.log(self.values), x))
 
     def density(self, points: ArrayLike) -> Array:
         """The density mu = w nu with respect to the surface measure; shape (n,)."""
-        x = self._sphere.points(points)
+        x = self.manifold.points(points)
         return self.ratio(x) * np.exp(self.teacher.log_density(x))
 
     @property

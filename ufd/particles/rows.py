@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ufd.problem.features import Feature, PeriodicBump, Pullback
+from ufd.problem.features import Feature, Pullback
 from ufd.problem.harmonics import basis
 from ufd.problem.kernels import ZonalKernel
 from ufd.problem.manifolds import Sphere
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 class SampleRows:
     """phi(omega_j, x_i) for the inputs x_i of this rank, (n, d)."""
 
-    def __init__(self, feature: Feature | PeriodicBump, inputs: Array) -> None:
+    def __init__(self, feature: Feature, inputs: Array) -> None:
         self._feature, self._inputs = feature, inputs
 
     def __call__(self, omega: Array) -> tuple[Array, Pullback]:

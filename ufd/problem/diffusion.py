@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ufd.exceptions import InputError
 from ufd.problem.densities import Density
 from ufd.problem.divergences import PowerDivergence
-from ufd.problem.manifolds import Sphere
+from ufd.problem.manifolds import Sphere, Torus
 
 Source = Callable[[float, NDArray[np.float64]], NDArray[np.float64]]
 
@@ -28,7 +28,7 @@ class UltraFastDiffusion:
         source: ``source(t, points)`` of shape (n,), for manufactured solutions.
 
     Raises:
-        InputError: If the two densities live on different spheres.
+        InputError: If the two densities live on different manifolds.
     """
 
     teacher: Density
@@ -48,8 +48,8 @@ class UltraFastDiffusion:
             )
 
     @property
-    def manifold(self) -> Sphere:
-        """The sphere of feature directions."""
+    def manifold(self) -> Sphere | Torus:
+        """Where the features live."""
         return self.teacher.manifold
 
     def describe(self) -> dict[str, Any] | None:
@@ -57,9 +57,11 @@ class UltraFastDiffusion:
         teacher, initial = self.teacher.describe(), self.initial.describe()
         if teacher is None or initial is None or self.source is not None:
             return None
+        where: dict[str, Any] = {"manifold": "sphere", "dim": self.manifold.dim}
+        if isinstance(self.manifold, Torus):
+            where |= {"manifold": "torus", "period": self.manifold.period}
         return {
-            "manifold": "sphere",
-            "dim": self.manifold.dim,
+            **where,
             "p": self.divergence.p,
             "teacher": teacher,
             "initial": initial,

@@ -237,6 +237,14 @@ class PeriodicBump:
     bump: RadialBump
     torus: Torus
 
+    def check(self, manifold: Manifold) -> None:
+        """See `Feature`."""
+        self.bump.check(manifold)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Feature`."""
+        return self.bump.describe()
+
     def evaluate(self, omega: Array, inputs: Array) -> tuple[Array, Pullback]:
         """See `Feature`."""
         period, s = self.torus.period, self.bump.scale

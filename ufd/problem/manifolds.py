@@ -19,7 +19,9 @@ Array = NDArray[np.float64]
 class Manifold(Protocol):
     """A closed manifold in coordinates of ``ambient_dim`` numbers."""
 
-    dim: int
+    @property
+    def dim(self) -> int:
+        """Dimension."""
 
     @property
     def ambient_dim(self) -> int:

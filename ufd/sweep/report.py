@@ -14,8 +14,8 @@ from ufd.analysis.documents import rate_document
 from ufd.analysis.rate_report import write_rate_report
 from ufd.analysis.results import Result
 from ufd.exceptions import StorageError
-from ufd.solve import load
 from ufd.storage import make_directory, read_json
+from ufd.stored import load
 from ufd.sweep.running import SWEEP
 
 

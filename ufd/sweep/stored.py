@@ -15,13 +15,14 @@ from typing import Any
 from mpi4py import MPI
 
 from ufd.analysis.claims import rate_claim
-from ufd.analysis.results import FIELDS, RUN, SERIES
+from ufd.analysis.results import FIELDS
+from ufd.analysis.runs import RUN, SERIES
 from ufd.config import Case
 from ufd.evolution.evolve import StopReason
 from ufd.exceptions import StorageError, UfdError
 from ufd.parallel import on_root
-from ufd.solve import load
 from ufd.storage import read_json
+from ufd.stored import load
 from ufd.sweep.jobs import Job, Outcome
 
 _WHOLE = (RUN, SERIES, FIELDS)
