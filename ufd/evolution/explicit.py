@@ -123,7 +123,7 @@ class RKC:
 
     name, order, estimate_order, estimates = "rkc", 2, 3, True
     # Accepted steps between two estimates of the spectral radius, and the margin it is given.
-    _REFRESH, _MARGIN, _MOST_ITERATIONS = 25, 1.1, 20
+    _REFRESH, _MARGIN, _MOST_ITERATIONS = 25, 1.15, 12
 
     def __init__(self, displacement: float = 1e-3) -> None:
         self._displacement = displacement
@@ -149,15 +149,16 @@ class RKC:
             report.evaluations += self._update_radius(system, t, values, first)
         self._radius_at = t
         stages = max(2, 1 + math.ceil(math.sqrt(1 + 1.54 * dt * self._radius)))
-        after = self._stages(system, t, values, dt, first, stages)
+        end = self._stages(system, t, values, dt, first, stages)
         report.evaluations += stages - 1
-        report.failure = _finite(after)
+        report.failure = _finite(end)
         if report.failure:
             return report
-        after = system.retract(after)
+        after = system.retract(end)
         last = system.slope(t + dt, after)
         report.evaluations += 1
-        error = 0.8 * (values - after) + 0.4 * dt * (first + last)
+        # Before the retraction, which may carry a coordinate around a torus.
+        error = 0.8 * (values - end) + 0.4 * dt * (first + last)
         report.values, report.error = after, system.norm(error, after)
         report.slopes = [(t, first), (t + dt, last)]
         self._age += 1
@@ -206,7 +207,7 @@ class RKC:
             moved = y + (self._displacement / size) * v
             v = (system.extended(t, moved) - f) / self._displacement
             before, radius = radius, system.norm(v, y)
-            if abs(radius - before) <= 0.02 * radius:
+            if abs(radius - before) <= 0.05 * radius:
                 break
         self._direction, self._radius, self._age = v, self._MARGIN * radius, 0
         return evaluations

@@ -29,8 +29,8 @@ from ufd.problem.penalties import Penalty, QuadraticPenalty
 
 Array = NDArray[np.float64]
 # Arrays of extended precision: sums of moments, and residuals that are divided by a small lam.
-Wide = NDArray[np.longdouble]
-_MOST_STEPS, _CONVERGED = 12, 1e-16
+Wide = NDArray[np.floating[Any]]
+_MOST_STEPS, _CONVERGED, _SMALL = 30, 1e-16, 1e-6
 
 
 class _Arcs(NamedTuple):
@@ -108,7 +108,7 @@ class CircleModel:
         d, h = arcs.network(np.full((len(omega), 1), base, np.longdouble))
         # The residual of u = reference: what the correction v = u - reference has to explain.
         start = arcs._replace(target=arcs.residual(d, h))
-        v, more, turn, p, k = _Sweep(start, lam).solve()
+        v, more, turn, p, k = _Sweep(start, lam).solve(abs(base))
         misfit = self._misfit(arcs, d + more, h + turn, lam)
         pressure, force = np.empty(len(v)), np.empty((len(v), 2))
         pressure[arcs.order], force[arcs.order] = v, k - arcs.sign * p
@@ -168,25 +168,30 @@ class _Sweep:
         )
         self._factorise()
 
-    def solve(self) -> tuple[Wide, Wide, Wide, Wide, Wide]:
+    def solve(self, scale: float) -> tuple[Wide, Wide, Wide, Wide, Wide]:
         """v (M,), d (M + 1, 2), h (2,), p before the knots (M, 2) and k (2,), without factors.
 
         Corrections in double precision for residuals in extended precision.
 
+        Args:
+            scale: Of the outer weights, beside that of v.
+
         Raises:
-            SolverError: If they do not converge.
+            SolverError: If the corrections do not end in round-off.
         """
         x, c = np.zeros((len(self._arcs.normal), 4), np.longdouble), np.zeros(8, np.longdouble)
-        before = np.inf
+        before = 0.0
         for _ in range(_MOST_STEPS):
             change, shift = self._correction(*self._residual(x, c))
             x, c = x + change, c + shift
-            v, step = self._weights(x[:, :2], c[6:]), self._weights(change[:, :2], shift[6:])
-            size, length = float(np.linalg.norm(v)), float(np.linalg.norm(step))
-            # The next correction is shorter by the ratio of the last two.
-            if length * min(length / before, 1.0) <= _CONVERGED * size:
+            v = self._weights(x[:, :2], c[6:]) / self._root
+            step = self._weights(change[:, :2], shift[6:]) / self._root
+            size, length = float(abs(v).max()), float(abs(step).max())
+            # The next correction is shorter by the ratio of the last two. Round-off ends this.
+            converged = length**2 <= _CONVERGED * size * before
+            if converged or (before and before / 2 < length < _SMALL * (size + scale)):
                 d = np.concatenate([c[None, :2], x[:, 2:]])
-                return v[:, 0] / self._root, d, c[4:6], x[:, :2] / self._root, c[6:] / self._root
+                return v[:, 0], d, c[4:6], x[:, :2] / self._root, c[6:] / self._root
             before = length
         raise self._lost
 
