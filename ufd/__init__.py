@@ -38,6 +38,7 @@ _PUBLIC = {
     "solve": "solve",
     "load": "stored",
     "train": "train",
+    "compare": "compare",
     "VarProSolver": "particles.solver",
     "ReLU": "problem.features",
     "Step": "problem.features",
@@ -92,6 +93,7 @@ sys.modules[__name__].__class__ = _Package
 
 if TYPE_CHECKING:
     from ufd.analysis.rates import fit_rate as fit_rate
+    from ufd.compare import compare as compare
     from ufd.evolution.evolve import StopReason as StopReason
     from ufd.evolution.explicit import RK23 as RK23
     from ufd.evolution.explicit import RKC as RKC

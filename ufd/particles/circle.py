@@ -1,13 +1,12 @@
 """Samples in the plane and plain ReLU features on the circle: the inner problem in linear time.
 
-Between two directions orthogonal to features the network is linear, F(x) = e.x. Sweep the
-directions of half a turn, and write x = s z with z in that half plane and s = +-1. Then e.x =
-(d + s h).z, where h = mean(u omega)/2 stays and d jumps by u_j omega~_j/M at the knot of feature
-j; omega~_j = +-omega_j is the sign that is active behind the knot. The data enter through the
-moments of the arcs between knots. The scaled residual alpha sends back a second vector, p, which
-changes over an arc by the moment (1/N) sum of alpha z, and k = (1/2N) sum of alpha x. The
-gradient at feature j is k -+ p, and half a turn reverses both d and p (derived in docs/theory.md
-section 11).
+Between directions orthogonal to features (the knots) the network is linear, F(x) = e.x. Sweep the
+directions of half a turn and write x = s z, z in that half plane and s = +-1: F(x) = (d + s h).x,
+where h = mean(u omega)/2 stays, and d jumps by u_j n_j/M at the knot of feature j. Here n_j =
++-omega_j, with the sign that is active behind the knot. The data enter through their moments on
+the arcs between knots. Their scaled residual alpha answers with k = (1/2N) sum of alpha x, and
+with a vector p that grows over an arc by its share of (1/N) sum of alpha z. Half a turn reverses d
+and p, and the gradient at feature j is k -+ p (derived in docs/theory.md section 11).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ufd.problem.features import ReLU
 from ufd.problem.penalties import Penalty, QuadraticPenalty
 
 Array = NDArray[np.float64]
-# Arrays of extended precision: sums of moments, and residuals that are divided by a small lam.
+# Extended precision: moments are differences of long sums, and residuals are divided by lam.
 Wide = NDArray[np.floating[Any]]
 _MOST_STEPS, _CONVERGED, _SMALL = 30, 1e-16, 1e-6
 
@@ -39,10 +38,10 @@ class _Arcs(NamedTuple):
     Attributes:
         order: Features by knot, (M,).
         sign: +1 if the feature is active behind its knot, else -1; (M, 1).
-        normal: omega~, (M, 2).
+        normal: n = sign omega, (M, 2).
         counts: Data on each arc, (M + 1,).
-        gram: Even and odd moments of each arc, sums of z z'/N and s z z'/N; (M + 1, 2, 2, 2).
-        target: The same of what has to be explained, y z/N and s y z/N; (M + 1, 2, 2).
+        gram: Even and odd moments on the arcs, sums of z z'/N and s z z'/N; (M + 1, 2, 2, 2).
+        target: Those of the targets, sums of y z/N and s y z/N; (M + 1, 2, 2).
     """
 
     order: NDArray[np.intp]
@@ -59,8 +58,8 @@ class _Arcs(NamedTuple):
         return d - d[-1] / 2, (self.sign * jumps).sum(axis=0) / 2
 
     def residual(self, d: Wide, h: Wide) -> Wide:
-        """The moments of what the network of d and h leaves of the target, (M + 1, 2, 2)."""
-        # s turns even moments into odd ones, and odd ones into even ones.
+        """The moments of targets less network, (M + 1, 2, 2)."""
+        # Times s even moments become odd and odd ones even.
         left = self.target - np.einsum("qcij,qj->qci", self.gram, d)
         left -= np.einsum("qcij,j->qci", self.gram, h)[:, ::-1]
         return left
@@ -145,9 +144,9 @@ class CircleModel:
 class _Sweep:
     """Minimise |start - F_v|^2/(2 lam) + mean(v^2)/2 in the vectors d, h, p and k of v.
 
-    Over knot j d jumps by omega~_j v_j/M, where v_j = omega~_j.(s_j k - p_j); over arc q p changes
-    by (b_q - A_q d_q - A'_q h)/lam, A and A' the even and odd moments. Here p, k and v carry a
-    factor sqrt(lam), which balances the two.
+    At knot j d jumps by n_j v_j/M with v_j = n_j.(sign_j k - p_j), and over arc q p grows by
+    (b_q - A_q d_q - A'_q h)/lam: b even moments of start, A and A' even and odd ones of the data.
+    Here p, k and v carry a factor sqrt(lam), which balances knots and arcs.
 
     In the order p_1, d_1, p_2, d_2, ... (p before a knot, d behind it) these equations have five
     diagonals, a positive semidefinite part plus a skew one. They are well posed for given d_0 and
@@ -155,17 +154,21 @@ class _Sweep:
     d_M = -d_0, p_0 = -p_(M+1), 2 h = mean(v omega), 2 k = (1/N) sum of alpha x.
 
     Args:
-        arcs: With the moments b and b_odd of start.
+        arcs: With start as the target.
         lam: Regularisation.
+
+    Raises:
+        SolverError: If lam is lost in round-off.
     """
 
     def __init__(self, arcs: _Arcs, lam: float) -> None:
         self._root = np.sqrt(np.longdouble(lam))
         self._gain = 1 / (self._root * len(arcs.normal))
         self._arcs = arcs._replace(gram=arcs.gram / self._root, target=arcs.target / self._root)
-        self._lost = SolverError(
-            f"lam = {lam:.3g} is lost in round-off against the data; take a larger lam"
-        )
+        self._lam = lam
+        # Where the dense model ends; extended precision still has four digits more.
+        if lam < np.finfo(float).eps * float(np.trace(arcs.gram[:, 0].sum(axis=0))):
+            raise self._lost()
         self._factorise()
 
     def solve(self, scale: float) -> tuple[Wide, Wide, Wide, Wide, Wide]:
@@ -188,12 +191,17 @@ class _Sweep:
             step = self._weights(change[:, :2], shift[6:]) / self._root
             size, length = float(abs(v).max()), float(abs(step).max())
             # The next correction is shorter by the ratio of the last two. Round-off ends this.
-            converged = length**2 <= _CONVERGED * size * before
+            converged = length * length <= _CONVERGED * size * before
             if converged or (before and before / 2 < length < _SMALL * (size + scale)):
                 d = np.concatenate([c[None, :2], x[:, 2:]])
                 return v[:, 0], d, c[4:6], x[:, :2] / self._root, c[6:] / self._root
             before = length
-        raise self._lost
+        raise self._lost()
+
+    def _lost(self) -> SolverError:
+        return SolverError(
+            f"lam = {self._lam:.3g} is lost in round-off against the data; take a larger lam"
+        )
 
     def _weights(self, p: Wide, k: Wide) -> Wide:
         return np.einsum("ji,ji->j", self._arcs.normal, self._arcs.sign * k - p)[:, None]
@@ -210,9 +218,11 @@ class _Sweep:
 
     def _correction(self, inside: Wide, border: Wide) -> tuple[Array, Array]:
         inner = self._inner(inside.astype(float).ravel())
-        shift = lu_solve(self._corner, border.astype(float) - self._rows @ inner)
+        shift = lu_solve(
+            self._corner, border.astype(float) - self._rows @ inner, check_finite=False
+        )
         if not np.isfinite(shift).all():
-            raise self._lost
+            raise self._lost()
         return (inner - self._columns @ shift).reshape(-1, 4), shift
 
     def _inner(self, right: Array) -> Array:
@@ -231,8 +241,7 @@ class _Sweep:
         band[1::2, 3] = band[::2, 5] = blocks[:, 0, 1]
         self._lu, self._pivots, failed = dgbtrf(band.T, 2, 2, overwrite_ab=True)
         # The border, in the order d_0, p_(M+1), h, k: its columns, its rows and its corner.
-        columns = np.zeros((8, width, 4))
-        rows = np.zeros((8, width, 4))
+        columns, rows = np.zeros((8, width, 4)), np.zeros((8, width, 4))
         columns[:2, 0, :2], columns[2:4, -1, 2:] = -np.eye(2), np.eye(2)
         rows[:2, -1, 2:] = rows[2:4, 0, :2] = np.eye(2)
         columns[4:6, :, 2:] = rows[6:, :, 2:] = odd[1:].transpose(1, 0, 2)
@@ -244,5 +253,5 @@ class _Sweep:
         self._rows, self._columns = rows.reshape(8, -1), self._inner(columns.reshape(8, -1).T)
         corner -= self._rows @ self._columns
         if failed or not np.isfinite(corner).all():
-            raise self._lost
+            raise self._lost()
         self._corner = lu_factor(corner, check_finite=False)

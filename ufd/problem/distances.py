@@ -15,6 +15,7 @@ would leave a false floor. For W2 see `transport`.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -62,6 +63,20 @@ def mmd(a: Any, b: Any, *, manifold: Manifold | None = None) -> float:
     else:
         squared = 2 * _mean_distance(x, y) - _mean_distance(x, x) - _mean_distance(y, y)
     return math.sqrt(max(squared, 0.0))
+
+
+def resolved(a: Any, *, manifold: Manifold | None = None) -> Law:
+    """A law read once, for many distances: a density keeps its harmonics.
+
+    Args:
+        a: A law, see the module.
+        manifold: See `mmd`.
+
+    Raises:
+        InputError: See `mmd`.
+    """
+    (law,) = read("resolved", manifold, a=a)
+    return replace(law, known=expansion("resolved", law)) if isinstance(law, Smooth) else law
 
 
 def energy(a: Any, *, manifold: Manifold | None = None) -> float:

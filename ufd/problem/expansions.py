@@ -174,6 +174,8 @@ def expansion(owner: str, law: Smooth) -> Zonal | Harmonic | Fourier:
         InputError: If the manifold has no harmonics here, the density is no probability within
             1e-2, or it is so concentrated that the last octave of degrees counts.
     """
+    if law.known is not None:
+        return law.known
     if isinstance(law.manifold, Torus):
         return _on_torus(owner, law, law.manifold)
     if law.moments(0) is not None:

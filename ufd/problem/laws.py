@@ -45,11 +45,13 @@ class Smooth:
         manifold: Where it lives.
         density: With respect to the surface measure, at (n, ambient_dim) points; shape (n,).
         moments: See `Density`; None where no closed form is known.
+        known: Its expansion in harmonics, once somebody has made it.
     """
 
     manifold: Manifold
     density: Callable[[Array], Array]
     moments: Callable[[int], list[tuple[Array, Array]] | None]
+    known: Any = None
 
 
 Law = Atoms | Smooth
@@ -93,6 +95,8 @@ def read(owner: str, manifold: Manifold | None, *, shares: bool = False, **laws:
 
 
 def _smooth(value: Any) -> Smooth | None:
+    if isinstance(value, Smooth):
+        return value
     if not isinstance(getattr(value, "manifold", None), Sphere | Torus):
         return None
     if callable(getattr(value, "density", None)):

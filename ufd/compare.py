@@ -1,0 +1,210 @@
+"""The verb that sets particles beside their limit: an ensemble spread over the ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+from numpy.typing import NDArray
+
+from ufd.analysis import provenance
+from ufd.analysis.comparison import Comparison, Member
+from ufd.analysis.results import Result
+from ufd.analysis.training import TrainingRun
+from ufd.evolution.evolve import StopReason
+from ufd.evolution.schedules import landing_times
+from ufd.exceptions import InputError, SolverError
+from ufd.parallel import on_root
+from ufd.particles.solver import VarProSolver
+from ufd.problem.callables import density as density_of
+from ufd.problem.checks import shown
+from ufd.problem.diffusion import UltraFastDiffusion
+from ufd.problem.distances import mmd, resolved, sampling_floor
+from ufd.problem.features import Feature
+from ufd.problem.positions import quantiles
+from ufd.solve import solve
+from ufd.train import train
+
+Array = NDArray[np.float64]
+Job = tuple[float, int, int]
+
+
+def compare(
+    problem: UltraFastDiffusion,
+    features: Feature,
+    lam: float | Sequence[float],
+    width: int | Sequence[int],
+    times: Sequence[float],
+    *,
+    seeds: int = 1,
+    diffusion: dict[str, Any] | None = None,
+    comm: MPI.Comm = MPI.COMM_WORLD,
+    say: Callable[[str], None] = lambda line: None,
+    **options: Any,
+) -> Comparison:
+    """Train ensembles and measure how far they are from the diffusion; collective.
+
+    The diffusion is solved on every rank, then each rank trains its share of the runs alone. The
+    distance is the energy MMD.
+
+    Args:
+        problem: Of both.
+        features: Of the network.
+        lam: One or more regularisations.
+        width: One or more widths.
+        times: Increasing positive times at which distances are taken.
+        seeds: Runs of every pair, with seeds 0, 1, ...; one is run where nothing is drawn.
+        diffusion: Arguments of `solve`, such as cells, degree, rtol (default 1e-8).
+        comm: The ranks that share the runs.
+        say: Told a line about each finished run, on the rank that ran it.
+        **options: Of `VarProSolver`: data, inputs, target, start, rtol, ...
+
+    Returns:
+        A `Comparison`; look at the ``failure`` of its members.
+
+    Raises:
+        InputError: If an argument is out of range; the message names it.
+    """
+    landing = [t for t in landing_times(times) if t > 0]
+    if not landing:
+        raise InputError("times: a positive time is needed")
+    jobs = _jobs(lam, width, seeds, options)
+    # Bad input is found before anything long is run, on every rank.
+    for each in sorted(set(jobs), key=lambda job: job[1])[:1]:
+        VarProSolver(problem, **_arguments(features, each, options))
+    reference = solve(problem, landing, comm=MPI.COMM_SELF, **{"rtol": 1e-8, **(diffusion or {})})
+    limit = _Limit(problem, reference, landing)
+    own = []
+    for job in _share(jobs, comm):
+        own.append(_run(problem, features, job, landing, limit, options))
+        member = own[-1][0]
+        say(
+            f"lam = {job[0]:g}, width = {job[1]}, seed = {job[2]}: "
+            + (
+                member.failure
+                or f"{member.stats['seconds']:.1f} s, MMD to the diffusion "
+                f"{member.distances['diffusion'][-1]:.3g} at t = {landing[-1]:g}"
+            )
+        )
+    gathered = [pair for share in comm.allgather(own) for pair in share]
+    _measure_width(gathered)
+    first = _arguments(features, jobs[0], options)
+    configuration = {
+        "problem": problem.describe(),
+        "p": problem.divergence.p,
+        "particles": VarProSolver(problem, **first).describe(),
+        "start": str(options.get("start", "quantile")),
+        "seeds": len({seed for _, _, seed in jobs}),
+        "diffusion": reference.configuration["solver"],
+    }
+    return Comparison(
+        times=landing,
+        members=sorted((m for m, _ in gathered), key=lambda m: (-m.lam, m.width, m.seed)),
+        floors={str(m): limit.floors(m) for m in sorted({job[1] for job in jobs})},
+        limit=limit.to_teacher,
+        configuration=configuration,
+        provenance=on_root(comm, lambda: provenance.collect(comm.size, configuration, {})),
+    )
+
+
+class _Limit:
+    """The diffusion at the times, read once for many distances."""
+
+    def __init__(self, problem: UltraFastDiffusion, result: Result, times: list[float]) -> None:
+        self._sphere, self._result, self._times = result.at(0.0).manifold, result, times
+        self.laws = [resolved(result.at(t)) for t in times]
+        self.teacher = resolved(problem.teacher)
+        self.to_teacher = [mmd(law, self.teacher) for law in self.laws]
+
+    def floors(self, width: int) -> dict[str, list[float]]:
+        """Distances of the diffusion's own quantiles and draws, at the times."""
+        own = []
+        for t, law in zip(self._times, self.laws, strict=True):
+            here = density_of(self._sphere, self._result.at(t).density)
+            own.append(mmd((quantiles(here, width), None), law))
+        drawn = [sampling_floor(law, width) for law in self.laws]
+        return {"quantiles": own, "independent": drawn}
+
+
+def _jobs(lam: Any, width: Any, seeds: Any, options: dict[str, Any]) -> list[Job]:
+    lams, widths = _listed(lam), _listed(width)
+    if not lams or not widths:
+        raise InputError("compare: lam and width need a value each")
+    if isinstance(seeds, bool) or not isinstance(seeds, Integral) or seeds < 1:
+        raise InputError(f"compare: seeds = {shown(seeds)} must be a positive integer")
+    drawn = options.get("start") == "iid" or any(
+        isinstance(options.get(key), Integral) for key in ("data", "target", "batch")
+    )
+    return [(a, m, seed) for a in lams for m in widths for seed in range(seeds if drawn else 1)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, Sequence | np.ndarray) else [value]
+
+
+def _share(jobs: list[Job], comm: MPI.Comm) -> list[Job]:
+    """The runs of this rank: the dearest first, each to the rank with the least so far."""
+    loads, mine = [0.0] * comm.size, []
+    for job in sorted(jobs, key=lambda job: (-job[1], job[0], job[2])):
+        rank = int(np.argmin(loads))
+        # Factorisations grow like width^3, stages like lam^(-1/4).
+        loads[rank] += float(job[1]) ** 2.5 * float(job[0]) ** -0.25
+        if rank == comm.rank:
+            mine.append(job)
+    return mine
+
+
+def _arguments(features: Feature, job: Job, options: dict[str, Any]) -> dict[str, Any]:
+    lam, width, seed = job
+    return {
+        **options, "features": features, "lam": lam, "width": width,
+        "seed": seed, "comm": MPI.COMM_SELF,
+    }  # fmt: skip
+
+
+def _run(
+    problem: UltraFastDiffusion,
+    features: Feature,
+    job: Job,
+    times: list[float],
+    limit: _Limit,
+    options: dict[str, Any],
+) -> tuple[Member, list[Array]]:
+    lam, width, seed = job
+    distances: dict[str, list[float]] = {"diffusion": [], "teacher": [], "widest": []}
+    member = Member(lam, width, seed, distances, [], {})
+    arguments = _arguments(features, job, options)
+    try:
+        result: TrainingRun = train(problem, times=times, **arguments)
+    except SolverError as error:
+        member.failure = str(error)
+        return member, []
+    member.stats = result.stats
+    if result.status is not StopReason.FINISHED:
+        member.failure = result.status.value
+        return member, []
+    states = [result.features(t) for t in times]
+    distances["diffusion"] = [
+        mmd((x, None), law) for x, law in zip(states, limit.laws, strict=True)
+    ]
+    distances["teacher"] = [mmd((x, None), limit.teacher) for x in states]
+    member.risk = result.at_times("risk")[-len(times) :].tolist()
+    return member, states
+
+
+def _measure_width(gathered: list[tuple[Member, list[Array]]]) -> None:
+    """Distances to the widest run of the same lam and seed: what width alone still changes."""
+    for member, states in gathered:
+        peers = [
+            (other.width, theirs)
+            for other, theirs in gathered
+            if (other.lam, other.seed) == (member.lam, member.seed) and not other.failure
+        ]
+        if not member.failure:
+            _, widest = max(peers, key=lambda peer: peer[0])
+            member.distances["widest"] = [
+                mmd((x, None), (y, None)) for x, y in zip(states, widest, strict=True)
+            ]
