@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ufd.config.densities import DensityTable, Table, UniformTable, at
+from ufd.config.particles import ParticlesTable
 from ufd.evolution.schedules import doubling_times, landing_times, merged
 from ufd.evolution.steppers import STEPPERS
 from ufd.problem.diffusion import UltraFastDiffusion
@@ -76,6 +77,7 @@ class Case(Table):
     time: TimeTable = TimeTable()
     output: OutputTable = OutputTable()
     limits: LimitsTable = LimitsTable()
+    particles: ParticlesTable | None = None
 
     @property
     def times(self) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from ufd.exceptions import InputError
 from ufd.parallel import agree
+from ufd.particles.circle import CircleModel
 from ufd.particles.models import Model
 from ufd.particles.population import PopulationModel
 from ufd.particles.rows import HarmonicRows, SampleRows, harmonic_degree, split
@@ -27,7 +29,7 @@ from ufd.problem.kernels import (
     settled_moments,
     teacher_potential,
 )
-from ufd.problem.manifolds import Manifold, Torus
+from ufd.problem.manifolds import Manifold, Sphere, Torus
 from ufd.problem.measures import Measure
 from ufd.problem.positions import independent
 
@@ -143,17 +145,18 @@ def build_model(
         lam: Regularisation: it decides which harmonics of a population kernel matter.
         width: Number of features, likewise.
         comm: The ranks that share the rows.
-        kernel: "closed", "harmonic", or None for a choice (population only).
+        kernel: "closed" or "harmonic" for the population, "dense" or "circle" for samples, or
+            None for a choice.
 
     Raises:
         InputError: If the kernel does not exist for these data.
     """
+    known = ("closed", "harmonic") if data.inputs is None else ("dense", "circle")
+    if kernel not in (None, *known):
+        which = "the population" if data.inputs is None else "samples"
+        raise InputError(f"kernel = {kernel!r} must be {known[0]!r} or {known[1]!r} for {which}")
     if data.inputs is not None:
-        if kernel is not None:
-            raise InputError(f"kernel = {kernel!r} is for the population (data=None) only")
-        return sampled_model(data, data.inputs, comm)
-    if kernel not in (None, "closed", "harmonic"):
-        raise InputError(f"kernel = {kernel!r} must be 'closed' or 'harmonic'")
+        return _empirical(data, data.inputs, manifold, comm, kernel)
     population = population_kernel(data.features, manifold, data.law)
     parts = None if isinstance(data.teacher, Measure) else settled_moments(data.teacher)
     degree = harmonic_degree(population, lam, TRUNCATION) if parts else None
@@ -171,11 +174,28 @@ def build_model(
     return PopulationModel(population, potential, about | {"kernel": "closed"})
 
 
+def _empirical(
+    data: Data, inputs: Array, manifold: Manifold, comm: MPI.Comm, kernel: str | None
+) -> Model:
+    """The exact fast model for multiples of ReLU on the circle, the same on every rank, or rows."""
+    terms: tuple[tuple[float, int], ...] = getattr(data.features, "terms", ())
+    plain = manifold == Sphere(1) and len(terms) == 1 and terms[0][1] == 1
+    if kernel == "circle" and not plain:
+        raise InputError("kernel = 'circle' is for features c * ReLU() on the circle")
+    if kernel == "dense" or not plain:
+        return sampled_model(data, inputs, comm)
+    targets = agree(comm, lambda: network_output(data.features, data.teacher, inputs))
+    about = {"data": len(inputs), "inputs": data.law, "kernel": "circle"}
+    # c relu(x) = sign(c) relu(|c| x): the sign goes to the targets.
+    factor = terms[0][0]
+    return CircleModel(abs(factor) * inputs, math.copysign(1.0, factor) * targets, about)
+
+
 def sampled_model(data: Data, inputs: Array, comm: MPI.Comm) -> SampledModel:
     """Least squares over samples, spread over the ranks."""
     own = inputs[split(len(inputs), comm.rank, comm.size)]
     targets = agree(comm, lambda: network_output(data.features, data.teacher, own))
-    about = {"data": len(inputs), "inputs": data.law, "kernel": "empirical"}
+    about = {"data": len(inputs), "inputs": data.law, "kernel": "dense"}
     return SampledModel(SampleRows(data.features, own), targets, 1 / len(inputs), comm, about)
 
 

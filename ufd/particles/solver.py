@@ -61,7 +61,8 @@ class VarProSolver:
         rtol: Bound of the root mean square error of the positions in one step (radians on
             spheres).
         dt: Fixed step size instead of error control.
-        kernel: "closed", "harmonic" (low rank, on the circle), or None for a choice.
+        kernel: For the population "closed" or "harmonic" (low rank, on the circle), for samples
+            "dense" or "circle" (ReLU on the circle, exact in O(M + N)); None chooses.
         comm: The ranks that share the samples.
         observers: Called after every accepted step with (t, values, landed).
 

@@ -1,0 +1,125 @@
+"""Runs of the published experiments, each kept in a file of its own, so that none is done twice."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ufd
+from support.published import ITERATIONS, TIMES, Setup
+from ufd.storage import read_arrays, write_arrays
+
+Array = NDArray[np.float64]
+KEPT = Path(__file__).resolve().parents[2] / "output" / "particles_vs_paper"
+METHODS: dict[str, dict[str, Any]] = {
+    "rkc2": {"rtol": 1e-2},
+    "rkc3": {"rtol": 1e-3},
+    # As published: the ambient gradient, then normalisation.
+    "euler": {"stepper": ufd.Euler("normalise"), "dt": 1 / ITERATIONS},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        setup: What is trained.
+        seed: Of the start, the inputs and the teacher's atoms.
+        method: A key of ``METHODS``.
+        end: Last time.
+        samples: Number of inputs and of teacher's atoms, N.
+    """
+
+    setup: Setup
+    seed: int
+    method: str = "rkc2"
+    end: float = TIMES[-1]
+    samples: int = 4096
+
+    @property
+    def path(self) -> Path:
+        """Where its results are kept."""
+        size = f"_N{self.samples}" if self.samples != 4096 else ""
+        until = f"_t{self.end:g}" if self.end != TIMES[-1] else ""
+        return KEPT / f"{self.setup.name}{size}_{self.method}{until}_seed{self.seed}.npz"
+
+    def results(self) -> dict[str, Array] | None:
+        """What is kept of it: see `measure`."""
+        return read_arrays(self.path) if self.path.exists() else None
+
+
+def schedule(end: float) -> Array:
+    """About 60 iterations: 0, 8, ..., log-spaced from 32 on, and those of the verdicts."""
+    spaced = np.geomspace(32, ITERATIONS * TIMES[-1], 54).round()
+    every = np.unique([0, 8, 16, *spaced, *(ITERATIONS * t for t in TIMES)])
+    return every[every <= ITERATIONS * end]
+
+
+@cache
+def diffusion(setup: Setup, end: float) -> ufd.Result:
+    """The ultra-fast diffusion at the times of the schedule."""
+    return ufd.solve(setup.problem, schedule(end) / ITERATIONS, rtol=1e-4)
+
+
+def measure(run: Run) -> dict[str, Any]:
+    """Train, measure and keep.
+
+    Returns:
+        Arrays over the iterations of the schedule: ``teacher``, energy MMD to the teacher's atoms;
+        ``diff``, to the density of the diffusion (circle); ``image``, what was published in place
+        of ``teacher`` (torus); ``risk``. Further ``seconds``, ``evaluations`` and the features at
+        the times of the verdicts.
+    """
+    setup, iterations = run.setup, schedule(run.end)
+    atoms = setup.atoms(run.samples, run.seed)
+    teacher, manifold = (atoms, np.full(len(atoms), 1 / len(atoms))), setup.problem.manifold
+    begin = time.perf_counter()
+    training = ufd.train(
+        setup.problem,
+        setup.features,
+        setup.lam,
+        setup.width,
+        iterations / ITERATIONS,
+        data=run.samples,
+        target=teacher,
+        reference=setup.reference,
+        start="iid",
+        seed=run.seed,
+        **METHODS[run.method],
+    )
+    seconds = time.perf_counter() - begin
+    if training.times[-1] != run.end:
+        raise RuntimeError(f"{run.path.stem}: {training.status} at t = {training.times[-1]:g}")
+    states = [training.at(t) for t in training.times]
+    kept: dict[str, Any] = {
+        "iteration": iterations,
+        "teacher": [ufd.mmd(state, teacher, manifold=manifold) for state in states],
+        "risk": np.interp(iterations / ITERATIONS, training.series["t"], training.series["risk"]),
+        "features": [training.features(t).astype("f4") for t in TIMES if t <= run.end],
+        "seconds": seconds,
+        "evaluations": training.stats["evaluations"],
+    }
+    if setup.ground == "torus":
+        kept["image"] = [
+            ufd.minimum_image_discrepancy(state, teacher, manifold=manifold) for state in states
+        ]
+    else:
+        exact = diffusion(Setup("circle", gamma=setup.gamma), run.end)
+        kept["diff"] = [ufd.mmd(state, exact.at(state.t)) for state in states]
+    KEPT.mkdir(parents=True, exist_ok=True)
+    write_arrays(run.path, **kept)
+    return kept
+
+
+def published_quantity(kept: dict[str, Array], setup: Setup, quantity: str) -> Array:
+    """The series that a published curve shows."""
+    if quantity == "teacher" and setup.ground == "torus":
+        return kept["image"]
+    return kept[quantity]
