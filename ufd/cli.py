@@ -112,6 +112,11 @@ def run(
             discard_empty(place)
         raise
     result.save(place, comm)
+    if settings.particles is not None:
+        from ufd.compare import compare_case
+
+        comparison = compare_case(settings, comm=comm, say=click.echo)
+        on_root(comm, lambda: comparison.save(place))
     job.say(*on_root(comm, lambda: _conclude(place, report)))
     if result.status is not StopReason.FINISHED:
         sys.exit(4)
@@ -121,6 +126,8 @@ def _conclude(place: Path, report: bool) -> list[str]:
     """What rank 0 alone does with a stored run or sweep: name its rates and write its report."""
     from mpi4py import MPI
 
+    from ufd.analysis.comparison import COMPARISON, read_comparison
+    from ufd.analysis.comparison_report import comparison_lines, write_comparison_report
     from ufd.analysis.report import summary_lines, write_report
     from ufd.stored import load
     from ufd.sweep import SWEEP, write_sweep_report
@@ -133,6 +140,11 @@ def _conclude(place: Path, report: bool) -> list[str]:
     lines = summary_lines(result)
     if report:
         lines.append(f"report                  {write_report(result, place)}")
+    if (place / COMPARISON).exists():
+        comparison = read_comparison(place)
+        lines += comparison_lines(comparison)
+        if report:
+            lines.append(f"comparison              {write_comparison_report(comparison, place)}")
     return lines
 
 

@@ -14,6 +14,7 @@ from ufd.analysis import provenance
 from ufd.analysis.comparison import Comparison, Member
 from ufd.analysis.results import Result
 from ufd.analysis.training import TrainingRun
+from ufd.config import Case
 from ufd.evolution.evolve import StopReason
 from ufd.evolution.schedules import landing_times
 from ufd.exceptions import InputError, SolverError
@@ -30,6 +31,8 @@ from ufd.train import train
 
 Array = NDArray[np.float64]
 Job = tuple[float, int, int]
+# Tolerance of the diffusion that distances are taken to.
+_REFERENCE_RTOL = 1e-8
 
 
 def compare(
@@ -75,7 +78,9 @@ def compare(
     # Bad input is found before anything long is run, on every rank.
     for each in sorted(set(jobs), key=lambda job: job[1])[:1]:
         VarProSolver(problem, **_arguments(features, each, options))
-    reference = solve(problem, landing, comm=MPI.COMM_SELF, **{"rtol": 1e-8, **(diffusion or {})})
+    reference = solve(
+        problem, landing, comm=MPI.COMM_SELF, **{"rtol": _REFERENCE_RTOL, **(diffusion or {})}
+    )
     limit = _Limit(problem, reference, landing)
     own = []
     for job in _share(jobs, comm):
@@ -107,6 +112,33 @@ def compare(
         limit=limit.to_teacher,
         configuration=configuration,
         provenance=on_root(comm, lambda: provenance.collect(comm.size, configuration, {})),
+    )
+
+
+def compare_case(
+    case: Case,
+    *,
+    comm: MPI.Comm = MPI.COMM_WORLD,
+    say: Callable[[str], None] = lambda line: None,
+) -> Comparison:
+    """Run the ensemble of a case file with a ``[particles]`` table; collective.
+
+    Args:
+        case: From `config.read_case`.
+        comm: The ranks that share the runs.
+        say: See `compare`.
+
+    Raises:
+        InputError: If the table and the problem do not fit, or there is no table.
+    """
+    if case.particles is None:
+        raise InputError("particles: the case has no such table")
+    # The mesh of a case may be a file: the ensemble's own diffusion takes the standard one.
+    options = case.solver_options() | {"rtol": min(case.solver.rtol, _REFERENCE_RTOL)}
+    times = [t for t in case.times if t > 0]
+    ensemble = case.particles.options()
+    return compare(
+        case.problem.build(), times=times, diffusion=options, comm=comm, say=say, **ensemble
     )
 
 

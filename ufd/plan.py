@@ -39,6 +39,14 @@ def plan_case(case: Case, folder: Path, comm: MPI.Comm) -> list[str]:
     memory = total(comm, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1e6
     low, high = _steps(case, solver)
     times = case.times
+    particles = case.particles
+    ensemble = []
+    if particles is not None:
+        members = len(particles.lam) * len(particles.width) * particles.seeds
+        ensemble = [
+            f"particles               {members} runs on {comm.size} rank{'s' * (comm.size > 1)}, "
+            f"the widest of {max(particles.width)} particles"
+        ]
     runs = "1 run" if not case.output.estimate_error else "2 runs, the second about 3 times as long"
     return [
         f"valid                   {solver.space.size} nodes, {len(times)} stored times to "
@@ -46,6 +54,7 @@ def plan_case(case: Case, folder: Path, comm: MPI.Comm) -> list[str]:
         f"memory                  {memory:.2g} GB on {comm.size} rank{'s' * (comm.size > 1)}",
         f"time                    {seconds:.2g} s per step (the first two), {low} to {high} steps: "
         f"{_duration(seconds * low)} to {_duration(seconds * high)}",
+        *ensemble,
     ]
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from ufd.config.case import Case, ProblemTable
 from ufd.config.changes import apply_changes
-from ufd.config.densities import DENSITIES
+from ufd.config.densities import DENSITIES, at
 from ufd.exceptions import InputError, StorageError, UfdError
 from ufd.problem.diffusion import UltraFastDiffusion
 
@@ -84,6 +84,9 @@ def read_case(
         apply_changes(table, changes)
         case = _validated(Case, table)
         case.problem.build()
+        if case.particles is not None:
+            with at("particles"):
+                case.particles.options()
         _ = case.times
     except UfdError as error:
         raise InputError(f"{path}: {error}") from None

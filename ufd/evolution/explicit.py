@@ -196,7 +196,7 @@ class RKC:
     def _update_radius(self, system: ExplicitSystem, t: float, y: Array, f: Array) -> int:
         """Power iterations on (F(y + h v) - F(y))/h; returns their evaluations."""
         v = self._direction
-        if v is None:
+        if v is None or v.shape != y.shape:
             v = f + 1e-3 * np.sin(1.0 + np.arange(f.size)).reshape(f.shape)
         radius, evaluations = 0.0, 0
         for _ in range(self._MOST_ITERATIONS):

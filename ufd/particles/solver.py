@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
@@ -124,7 +125,8 @@ class VarProSolver:
             values = self.system.start(positions)
         elif batch is not None:
             self.system = StochasticFlow(training, draw, momentum, positions)
-        self.stepper = stepper or RKC()
+        # A copy: steppers may remember what they learn of one system.
+        self.stepper = copy(stepper) if stepper is not None else RKC()
         if not callable(getattr(self.stepper, "step", None)) or hasattr(self.stepper, "gamma"):
             raise InputError(f"stepper = {shown(stepper)} must be explicit, such as ufd.RKC()")
         if isinstance(self.stepper, Euler) and dt is None:
