@@ -48,6 +48,7 @@ _PUBLIC = {
     "Euler": "evolution.explicit",
     "RK23": "evolution.explicit",
     "RKC": "evolution.explicit",
+    "identifiability": "problem.identifiability",
     "mmd": "problem.distances",
     "sobolev_distance": "problem.distances",
     "minimum_image_discrepancy": "problem.distances",
@@ -126,6 +127,7 @@ if TYPE_CHECKING:
     from ufd.problem.features import LaplaceRBF as LaplaceRBF
     from ufd.problem.features import ReLU as ReLU
     from ufd.problem.features import Step as Step
+    from ufd.problem.identifiability import identifiability as identifiability
     from ufd.problem.manifolds import Sphere as Sphere
     from ufd.problem.manifolds import Torus as Torus
     from ufd.problem.measures import Measure as Measure

@@ -25,6 +25,7 @@ from ufd.problem.checks import shown
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.distances import mmd, resolved, sampling_floor
 from ufd.problem.features import Feature
+from ufd.problem.identifiability import identifiability
 from ufd.problem.positions import quantiles
 from ufd.solve import solve
 from ufd.train import train
@@ -78,9 +79,8 @@ def compare(
     # Bad input is found before anything long is run, on every rank.
     for each in sorted(set(jobs), key=lambda job: job[1])[:1]:
         VarProSolver(problem, **_arguments(features, each, options))
-    reference = solve(
-        problem, landing, comm=MPI.COMM_SELF, **{"rtol": _REFERENCE_RTOL, **(diffusion or {})}
-    )
+    precise = {"rtol": _REFERENCE_RTOL, **(diffusion or {})}
+    reference = solve(problem, landing, comm=MPI.COMM_SELF, **precise)
     limit = _Limit(problem, reference, landing)
     own = []
     for job in _share(jobs, comm):
@@ -104,6 +104,7 @@ def compare(
         "start": str(options.get("start", "quantile")),
         "seeds": len({seed for _, _, seed in jobs}),
         "diffusion": reference.configuration["solver"],
+        "identifiability": identifiability(features, problem.teacher).sentence(),
     }
     return Comparison(
         times=landing,
