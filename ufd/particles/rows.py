@@ -36,7 +36,7 @@ class HarmonicRows:
 
     def __init__(self, kernel: ZonalKernel, degree: int) -> None:
         self._sphere, self._degree = kernel.sphere, degree
-        roots = np.sqrt(kernel.eigenvalues(degree))
+        roots = np.sqrt(np.maximum(kernel.eigenvalues(degree), 0.0))  # an exact zero is rounded
         self._roots = np.concatenate([roots[:1], np.repeat(roots[1:], 2)])
 
     def __call__(self, omega: Array) -> tuple[Array, Pullback]:

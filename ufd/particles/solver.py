@@ -24,7 +24,7 @@ from ufd.particles.state import ParticleHistory, ParticleState
 from ufd.problem.checks import number, shown
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.features import Feature
-from ufd.problem.kernels import checked_law
+from ufd.problem.kernels import checked_law, network_output
 from ufd.problem.measures import Measure
 from ufd.problem.penalties import penalty_of
 from ufd.problem.positions import independent, quantiles
@@ -117,7 +117,7 @@ class VarProSolver:
             _check_batches(batch, momentum, stepper, epsilon)
             draw = batches_of(chosen, batch, np.random.default_rng(streams[_BATCHES]))
             model = draw() if chosen.inputs is None else sampled_model(chosen, chosen.inputs, comm)
-        self.teacher = chosen.teacher
+        self.teacher, self._data = chosen.teacher, chosen
         training = Training(model, lam, penalty, self.manifold)
         self.system, values = VarProFlow(training), positions
         if epsilon is not None:
@@ -180,6 +180,13 @@ class VarProSolver:
     def describe(self) -> dict[str, Any]:
         """Features, data, flow, stepper and tolerances as they were resolved."""
         return dict(self._configuration)
+
+    def samples(self) -> tuple[Array, Array] | None:
+        """Inputs (N, d) and targets (N,), all of them on every rank; None for the population."""
+        data = self._data
+        if data.inputs is None:
+            return None
+        return data.inputs, network_output(data.features, data.teacher, data.inputs)
 
     def step(self) -> ParticleState:
         """Take one accepted step."""
