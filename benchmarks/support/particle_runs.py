@@ -141,3 +141,21 @@ def published_quantity(kept: dict[str, Array], setup: Setup, quantity: str) -> A
     if quantity == "teacher" and setup.ground == "torus":
         return kept["image"]
     return kept[quantity]
+
+
+def single_precision(run: Run, features: Array) -> float:
+    """The unbiased risk of given features on the circle if the weights are solved for in float32.
+
+    For u itself, (K + lam) u = k + lam, as one would write it down; the risk is summed in double
+    precision.
+    """
+    setup, atoms = run.setup, run.setup.atoms(run.samples, run.seed)
+    inputs = np.random.default_rng(run.seed).standard_normal((run.samples, 2)).astype("f4")
+    targets = np.maximum(inputs @ atoms.T.astype("f4"), 0).mean(axis=1)
+    waves = np.maximum(inputs @ features.T.astype("f4"), 0)
+    count, width = waves.shape
+    lam = np.float32(setup.lam)
+    kernel = waves.T @ waves / np.float32(count * width) + lam * np.eye(width, dtype="f4")
+    u = np.linalg.solve(kernel, waves.T @ targets / np.float32(count) + lam)
+    residual = (waves @ u / np.float32(width) - targets).astype(float)
+    return float(np.mean(residual**2) / (2 * setup.lam) + np.mean((u.astype(float) - 1) ** 2) / 2)

@@ -6,7 +6,6 @@ import json
 import math
 import re
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ CURVES = Path(__file__).resolve().parents[1] / "data" / "published_curves_2504.1
 # Iterations in one unit of time, and the times at which curves are compared.
 ITERATIONS, TIMES = 1024, (1.0, 5.0, 31.25)
 CLOSE = 0.2
+NAMES = {"M": "M", "l": "lam", "g": "gamma"}
 # Of a mixture on the circle; on the torus both modes have half of the mass.
 SHIFT, CENTRES, PERIOD = 0.4 * np.pi, ((-1.0, 0.0), (1.0, 1.0)), 4.0
 
@@ -108,10 +108,17 @@ class Curve:
         """Value at times t."""
         return np.exp(np.interp(np.multiply(ITERATIONS, t), self.x, np.log(self.y)))
 
-    @cached_property
+    @property
     def label(self) -> str:
         """What sets it apart within its figure."""
-        return self.key.partition(":")[2].split()[0]
+        word = self.key.partition(":")[2].split()[0]
+        name, value = re.fullmatch(r"([Mlg])(.+)", word).groups()
+        return f"{NAMES[name]} = {value.replace('inf', '∞')}"
+
+    @property
+    def bias(self) -> str:
+        """Of its penalty."""
+        return "unbiased" if self.setup.reference else "biased"
 
 
 def read_key(figure: str, key: str) -> tuple[str, Setup]:

@@ -12,39 +12,14 @@ import numpy as np
 
 from ufd.analysis.comparison import Comparison, LocalOrder
 from ufd.analysis.comparison_figures import lam_figure, time_figure, width_figure
+from ufd.analysis.comparison_words import error_note, explanation, setting, title
 from ufd.analysis.orders import OrderFit
-from ufd.analysis.pages import MISSING, cell, fill_pages, short, with_error, write_pages
+from ufd.analysis.pages import MISSING, cell, fill_pages, with_error, write_pages
 from ufd.exceptions import InputError
 
 # A table is the same on both pages: a title, columns, rows of texts, a note, and what to say
 # instead of no rows.
 Table = dict[str, Any]
-
-_FLOOR = (
-    "MMD is the energy distance, sqrt(2 E|X - Y| - E|X - X'| - E|Y - Y'|) of chord lengths. M atoms "
-    "are never at distance zero from a smooth density. The floor is what is left when nothing else "
-    "is wrong: "
-)
-_FLOORS = {
-    "quantile": "the distance of the diffusion to M of its own quantiles.",
-    "iid": "the root mean square distance of the diffusion to M independent draws from it. It is "
-    "a yardstick, no bound: particles that repel each other leave it below, and then no "
-    "excess is left.",
-}
-_EXCESS = (
-    "The excess is sqrt(distance² - floor²). For atoms at quantiles, distance² = bias² + floor² "
-    "(derived in docs/theory.md): the excess is the bias of lam once M resolves the density. It is "
-    "a difference of nearly equal numbers near the floor; below half of the floor it is marked * "
-    "and not fitted. The width part is the distance to the widest run of the same lam and seed: "
-    "what M alone still changes. It holds the atoms of that run too."
-)
-_POWERS = (
-    "No clean power of lam is expected: regularisation damps every mode of the density by another "
-    "factor. So local orders between neighbours are given, and one power only where three distances "
-    "or more stand clear of the floor and fall. An order whose finer distance is below three floors "
-    "is marked: it is an order of the floor. A plateau of the excess is no floor: look for harmonics "
-    "that the features do not see (plain ReLU), for drawn data, and for the tolerance of the steps."
-)
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:
@@ -58,16 +33,16 @@ def comparison_lines(comparison: Comparison) -> list[str]:
     finished = len(comparison.members) - failed
     at = f"t = {t:g}"
     lines = {
-        "runs": f"{finished} finished, {failed} failed  ({_error_note(comparison)})",
+        "runs": f"{finished} finished, {failed} failed  ({error_note(comparison)})",
         "MMD to the diffusion": f"{_last(comparison)}  (lam = {lam:g}, M = {m}, {at}; floor "
         f"{comparison.floor(m)[-1]:.4g})",
         "local orders in lam": f"{_listed(comparison.orders_in_lam(m, t))}  (M = {m}, {at})",
         "local orders in M": f"{_listed(comparison.orders_in_width(lam, t))}"
         f"  (lam = {lam:g}, {at})",
     }
-    plain = {"±": "+-", MISSING: "-", "→": "to"}
+    plain = str.maketrans({"±": "+-", MISSING: "-", "→": "to"})
     texts = [f"{key:<24}{value}".replace(f" ± {MISSING}", "") for key, value in lines.items()]
-    return [text.translate(str.maketrans(plain)) for text in texts]
+    return [text.translate(plain) for text in texts]
 
 
 def write_comparison_report(comparison: Comparison, directory: Path) -> Path:
@@ -80,14 +55,13 @@ def write_comparison_report(comparison: Comparison, directory: Path) -> Path:
     Raises:
         StorageError: If a file cannot be written.
     """
-    start = comparison.configuration["start"]
     lam, m, t = comparison.lams[-1], comparison.widths[-1], comparison.times[-1]
     context = {
-        "title": f"Particles and their diffusion{_place(comparison)}",
+        "title": title(comparison),
         "headline": f"At t = {t:g} the {m} particles with lam = {lam:g} are {_last(comparison)} "
         f"from the diffusion (MMD); the floor is {comparison.floor(m)[-1]:.4g}.",
-        "explanation": [_FLOOR + _FLOORS.get(start, _FLOORS["iid"]), _EXCESS, _POWERS],
-        "setting": _setting(comparison),
+        "explanation": explanation(comparison),
+        "setting": _table("What is compared", ["item", "value"], setting(comparison)),
         "figures": _figures(comparison),
         "tables": [
             _distances(comparison),
@@ -126,76 +100,12 @@ def _listed(orders: Sequence[LocalOrder]) -> str:
     return "; ".join(f"{_order(o)} ({o.first:g} → {o.second:g})" for o in orders) or "none"
 
 
-def _drawn(comparison: Comparison) -> bool:
-    asked = comparison.configuration["particles"]
-    return asked["start"] == "iid" or any(asked[key] is not None for key in ("data", "batch"))
-
-
-def _error_note(comparison: Comparison) -> str:
-    seeds = comparison.configuration["seeds"]
-    if seeds > 1:
-        return f"errors: one standard error over {seeds} seeds"
-    return (
-        "one seed: no error is known" if _drawn(comparison) else "nothing is drawn: deterministic"
-    )
-
-
-def _place(comparison: Comparison) -> str:
-    problem, p = comparison.configuration["problem"], comparison.configuration["p"]
-    where = ""
-    if problem is not None:
-        dim = problem["dim"]
-        where = f" on {({1: 'the circle S^1', 2: 'the sphere S^2'}).get(dim, f'S^{dim}')}"
-        if problem["manifold"] == "torus":
-            where = f" on the torus T^{dim} of period {problem['period']:g}"
-    return f"{where}, p = {p:g}"
-
-
-def _shown(value: Any) -> str:
-    """A table of a case file as a call: kind(key = value)."""
-    if isinstance(value, dict):
-        inner = ", ".join(f"{key} = {_shown(v)}" for key, v in value.items() if key != "kind")
-        return f"{value.get('kind', '')}({inner})" if inner else value["kind"]
-    return f"({', '.join(map(_shown, value))})" if isinstance(value, list) else short(value)
-
-
-def _setting(comparison: Comparison) -> Table:
-    """What was compared, in words."""
-    asked, limit = comparison.configuration["particles"], comparison.configuration["diffusion"]
-    problem = comparison.configuration["problem"] or {"teacher": None, "initial": None}
-    function, target = "a Python function", asked["target"]
-    data = "the population" if asked["data"] is None else f"{asked['data']} samples"
-    starts = {"quantile": "quantiles of the initial density", "iid": "independent draws from it"}
-    size = f"dt = {asked['dt']:g}" if asked["dt"] else f"rtol = {asked['rtol']:g}"
-    extra = [f"{key} = {asked[key]:g}" for key in ("epsilon", "batch", "momentum") if asked[key]]
-    mesh = "a mesh from a file" if limit["cells"] is None else f"cells = {limit['cells']}"
-    steps = f"dt = {limit['dt']:g}" if limit["dt"] else f"rtol = {limit['rtol']:g}"
-    rows = [
-        ("teacher", _shown(problem["teacher"] or function)),
-        ("initial density", _shown(problem["initial"] or function)),
-        ("divergence, penalty", f"p = {comparison.configuration['p']:g}, least at the outer weight "
-         f"{asked['reference']:g}"),
-        ("features", _shown(asked["features"] or function)),
-        ("data", f"{data}, inputs {asked['inputs']}"),
-        ("targets", "the teacher itself" if target is None else
-         "given atoms" if target == "atoms" else f"{target} atoms drawn from the teacher"),
-        ("particles start at", starts.get(asked["start"], "given points")),
-        ("lam", comparison.lams),
-        ("width M", comparison.widths),
-        ("seeds", f"{comparison.configuration['seeds']}; {_error_note(comparison)}"),
-        ("particles step by", ", ".join([asked["stepper"], size, *extra])),
-        ("reference", f"the diffusion by finite elements of degree {limit['degree']}, {mesh}; "
-         f"{limit['stepper']} with {steps}. Its own error is in no error below"),
-    ]  # fmt: skip
-    return _table("What is compared", ["item", "value"], rows)
-
-
 def _figures(comparison: Comparison) -> list[dict[str, str]]:
     """Those for which there is more than one lam or width, with captions."""
     m, t = comparison.widths[-1], comparison.times[-1]
     several = comparison.configuration["seeds"] > 1
     bars = "Bands and bars are one standard error over the seeds." if several else (
-        f"No bands: {_error_note(comparison)}."
+        f"No bands: {error_note(comparison)}."
     )  # fmt: skip
     figures = [
         (time_figure(comparison, "diffusion"), "Distance of the particles to the diffusion. "
@@ -224,7 +134,7 @@ def _excess(distance: float, error: float, excess: float, floor: float) -> str:
         return MISSING
     if not excess > 0:
         return "none"
-    return _measured(excess, distance * error / excess) + " *" * (excess < floor / 2)
+    return _measured(excess, distance * error / excess) + " *" * bool(excess < floor / 2)
 
 
 def _distances(comparison: Comparison) -> Table:
@@ -244,7 +154,7 @@ def _distances(comparison: Comparison) -> Table:
             )  # fmt: skip
     columns = ["lam", "M", "t", "MMD to the diffusion", "floor", "excess", "width part",
                "MMD to the teacher", "the diffusion's", "risk (median)"]  # fmt: skip
-    note = f"{_error_note(comparison).capitalize()}. *: below half of the floor, uncertain."
+    note = f"{error_note(comparison).capitalize()}. *: below half of the floor, uncertain."
     return _table("Distances", columns, rows, note)
 
 

@@ -12,25 +12,27 @@ from ufd.evolution.schedules import doubling_times, landing_times, merged
 from ufd.evolution.steppers import STEPPERS
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.divergences import PowerDivergence
-from ufd.problem.manifolds import Sphere
+from ufd.problem.manifolds import Sphere, Torus
 
 
 class ProblemTable(Table):
     """``[problem]``."""
 
-    manifold: Literal["sphere"] = "sphere"
+    manifold: Literal["sphere", "torus"] = "sphere"
     dim: Literal[1, 2] = 2
+    period: float = Field(1.0, gt=0)
     p: float = Field(2.0, ge=0)
     teacher: DensityTable
     initial: DensityTable = UniformTable(kind="uniform")
 
     def build(self) -> UltraFastDiffusion:
         """The frozen problem."""
-        sphere = Sphere(self.dim)
+        torus = self.manifold == "torus"
+        manifold = Torus(self.dim, self.period) if torus else Sphere(self.dim)
         with at("problem.teacher"):
-            teacher = self.teacher.build(sphere)
+            teacher = self.teacher.build(manifold)
         with at("problem.initial"):
-            initial = self.initial.build(sphere)
+            initial = self.initial.build(manifold)
         return UltraFastDiffusion(teacher, initial, PowerDivergence(self.p))
 
 

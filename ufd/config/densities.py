@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ufd.exceptions import InputError
 from ufd.problem.densities import AngularCauchy, Density, Mixture, Uniform, VonMisesFisher
-from ufd.problem.manifolds import Sphere
+from ufd.problem.manifolds import Sphere, Torus
+from ufd.problem.torus import PeriodicCauchy
 from ufd.problem.zonal import ZonalHarmonic
 
 
@@ -32,11 +33,13 @@ class at:
             raise InputError(f"{self._place}: {error}") from None
 
 
-def _check_length(key: str, vector: list[float], sphere: Sphere) -> None:
-    if len(vector) != sphere.ambient_dim:
+def _check_length(key: str, vector: list[float], manifold: Sphere | Torus) -> None:
+    if not isinstance(manifold, Sphere):
+        raise InputError(f"{key}: this kind lives on spheres, not on {manifold}")
+    if len(vector) != manifold.ambient_dim:
         raise InputError(
             f"{key} = {vector!r} has {len(vector)} entries; "
-            f"a sphere of dim = {sphere.dim} needs {sphere.ambient_dim}"
+            f"a sphere of dim = {manifold.dim} needs {manifold.ambient_dim}"
         )
 
 
@@ -45,9 +48,9 @@ class UniformTable(Table):
 
     kind: Literal["uniform"]
 
-    def build(self, sphere: Sphere) -> Density:
-        """The density on ``sphere``."""
-        return Uniform(sphere)
+    def build(self, manifold: Sphere | Torus) -> Density:
+        """The density on ``manifold``."""
+        return Uniform(manifold)
 
 
 class VonMisesFisherTable(Table):
@@ -57,9 +60,9 @@ class VonMisesFisherTable(Table):
     mean: list[float]
     kappa: float = Field(ge=0)
 
-    def build(self, sphere: Sphere) -> Density:
-        """The density on ``sphere``."""
-        _check_length("mean", self.mean, sphere)
+    def build(self, manifold: Sphere | Torus) -> Density:
+        """The density on ``manifold``."""
+        _check_length("mean", self.mean, manifold)
         return VonMisesFisher(self.mean, self.kappa)
 
 
@@ -70,10 +73,10 @@ class AngularCauchyTable(Table):
     gamma: float = Field(ge=0)
     centre: float = 0.0
 
-    def build(self, sphere: Sphere) -> Density:
-        """The density on ``sphere``."""
-        if sphere.dim != 1:
-            raise InputError(f'kind = "angular_cauchy" lives on the circle, and dim = {sphere.dim}')
+    def build(self, manifold: Sphere | Torus) -> Density:
+        """The density on ``manifold``."""
+        if manifold != Sphere(1):
+            raise InputError(f'kind = "angular_cauchy" lives on the circle, and dim = {manifold.dim}')
         return AngularCauchy(self.gamma, self.centre)
 
 
@@ -85,10 +88,27 @@ class ZonalHarmonicTable(Table):
     degree: int = Field(ge=1)
     amplitude: float = Field(gt=-1, lt=1)
 
-    def build(self, sphere: Sphere) -> Density:
-        """The density on ``sphere``."""
-        _check_length("axis", self.axis, sphere)
+    def build(self, manifold: Sphere | Torus) -> Density:
+        """The density on ``manifold``."""
+        _check_length("axis", self.axis, manifold)
         return ZonalHarmonic(self.axis, self.degree, self.amplitude)
+
+
+class PeriodicCauchyTable(Table):
+    """A product of wrapped Cauchy densities on a torus."""
+
+    kind: Literal["periodic_cauchy"]
+    gamma: float = Field(ge=0)
+    centre: list[float]
+
+    def build(self, manifold: Sphere | Torus) -> Density:
+        """The density on ``manifold``."""
+        if not isinstance(manifold, Torus) or len(self.centre) != manifold.dim:
+            raise InputError(
+                f'kind = "periodic_cauchy" with {len(self.centre)} coordinates does not live on '
+                f"{manifold}"
+            )
+        return cast(Density, PeriodicCauchy(self.gamma, self.centre, manifold.period))
 
 
 class MixtureTable(Table):
@@ -99,12 +119,12 @@ class MixtureTable(Table):
     components: list[DensityTable]
     normalize: bool = False
 
-    def build(self, sphere: Sphere) -> Density:
-        """The density on ``sphere``."""
+    def build(self, manifold: Sphere | Torus) -> Density:
+        """The density on ``manifold``."""
         parts = []
         for i, table in enumerate(self.components):
             with at(f"components.{i}"):
-                parts.append(table.build(sphere))
+                parts.append(table.build(manifold))
         total = sum(self.weights) if self.normalize else 1.0
         try:
             return Mixture(parts, [weight / total for weight in self.weights])
@@ -115,7 +135,12 @@ class MixtureTable(Table):
 
 
 DensityTable = Annotated[
-    UniformTable | VonMisesFisherTable | AngularCauchyTable | ZonalHarmonicTable | MixtureTable,
+    UniformTable
+    | VonMisesFisherTable
+    | AngularCauchyTable
+    | ZonalHarmonicTable
+    | PeriodicCauchyTable
+    | MixtureTable,
     Field(discriminator="kind"),
 ]
 
@@ -124,5 +149,6 @@ DENSITIES: dict[str, type[Table]] = {
     "von_mises_fisher": VonMisesFisherTable,
     "angular_cauchy": AngularCauchyTable,
     "zonal_harmonic": ZonalHarmonicTable,
+    "periodic_cauchy": PeriodicCauchyTable,
     "mixture": MixtureTable,
 }

@@ -49,8 +49,9 @@ class Euler:
 
     Args:
         retraction: "normalise" moves by the ambient gradient and normalises, as the published
-            experiments do, which rescales a step by 1/(1 + dt u^2); "geodesic" follows great
-            circles of the tangential velocity.
+            experiments do: for homogeneous features its radial part rescales a step (by
+            1/(1 + dt u g) for ReLU; docs/theory.md section 11). "geodesic" follows great circles
+            of the tangential velocity.
     """
 
     order, estimate_order, estimates = 1, 2, False

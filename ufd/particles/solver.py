@@ -131,6 +131,12 @@ class VarProSolver:
             raise InputError(f"stepper = {shown(stepper)} must be explicit, such as ufd.RKC()")
         if isinstance(self.stepper, Euler) and dt is None:
             raise InputError("dt: missing; Euler's method estimates no error and needs fixed steps")
+        if self.stepper.name == "euler_normalised" and chosen.inputs is None and batch is None:
+            # A population kernel gives no radial part of the gradient to normalise away.
+            raise InputError(
+                "stepper: the published Euler step normalises gradients on samples; give data=4096, "
+                "or ufd.Euler() for the population"
+            )
         control = ErrorControl(rtol) if dt is None else FixedStep(dt)
         speed = self.system.norm(self.system.slope(0.0, values), values) if batch is None else 0.0
         first = min(0.1 * rtol**0.5 / max(speed, 1e-3), 0.1) if dt is None else dt
