@@ -49,14 +49,13 @@ def time_figure(comparison: Comparison, name: str) -> str:
                     floor = comparison.floor(m)
                     ax.plot(comparison.times, floor, ls="--", lw=1.0, color=styles[m]["color"])
             ax.set_title(title, fontsize=9, loc="left")
+            ax.set(xlabel="t", ylabel=f"MMD to the {name}")
             ax.label_outer()
         for ax in axes[len(panels) :]:
             ax.remove()
         _logarithmic(axes[0], "y")
         if comparison.times[-1] > 30 * comparison.times[0]:
             _logarithmic(axes[0], "x", comparison.times)
-        figure.supxlabel("t", fontsize=9, color="#333333")
-        figure.supylabel(f"MMD to the {name}", fontsize=9, color="#333333")
         for m, style in styles.items():
             axes[0].plot([], [], label=f"M = {m}", **style)
         if name == "diffusion":
@@ -88,7 +87,10 @@ def lam_figure(comparison: Comparison) -> str:
         axes[0].plot([], [], "k:", lw=1.0, label="half of the last floor")
         axes[0].set_ylabel("MMD to the diffusion")
         axes[1].set_ylabel("excess over the floor")
+        if not (excess > 0).any():
+            axes[1].text(0.5, 0.55, "no excess anywhere", ha="center", transform=axes[1].transAxes)
         for ax in axes:
+            ax.set_xlim(axes[0].get_xlim())
             _logarithmic(ax, "x", lams)
             _logarithmic(ax, "y")
             ax.set_xlabel("lam")
@@ -174,7 +176,7 @@ def _logarithmic(ax: Axes, which: str, values: Sequence[float] = ()) -> None:
     getattr(ax, f"set_{which}scale")("log")
     axis = getattr(ax, f"{which}axis")
     low, high = axis.get_view_interval()
-    few = (1, 2, 5) if high < 60 * low else (1,)
+    few = (1, 2, 5) if high < 300 * low else (1,)
     fixed = 0 < len(values) <= _TICKS
     axis.set_major_locator(FixedLocator(values) if fixed else LogLocator(subs=few, numticks=9))
     axis.set_minor_locator(NullLocator())

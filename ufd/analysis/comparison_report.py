@@ -31,18 +31,16 @@ def comparison_lines(comparison: Comparison) -> list[str]:
     lam, m, t = comparison.lams[-1], comparison.widths[-1], comparison.times[-1]
     failed = sum(bool(member.failure) for member in comparison.members)
     finished = len(comparison.members) - failed
-    at = f"t = {t:g}"
-    lines = {
-        "runs": f"{finished} finished, {failed} failed  ({error_note(comparison)})",
-        "MMD to the diffusion": f"{_last(comparison)}  (lam = {lam:g}, M = {m}, {at}; floor "
-        f"{comparison.floor(m)[-1]:.4g})",
-        "local orders in lam": f"{_listed(comparison.orders_in_lam(m, t))}  (M = {m}, {at})",
-        "local orders in M": f"{_listed(comparison.orders_in_width(lam, t))}"
-        f"  (lam = {lam:g}, {at})",
-    }
-    plain = str.maketrans({"±": "+-", MISSING: "-", "→": "to"})
-    texts = [f"{key:<24}{value}".replace(f" ± {MISSING}", "") for key, value in lines.items()]
-    return [text.translate(plain) for text in texts]
+    rows = [
+        ("runs", f"{finished} finished, {failed} failed", error_note(comparison)),
+        ("MMD to the diffusion", _last(comparison), f"lam = {lam:g}, M = {m}, t = {t:g}; floor "
+         f"{comparison.floor(m)[-1]:.4g}"),
+        *_ordered("local order in lam", comparison.orders_in_lam(m, t), f"M = {m}, t = {t:g}"),
+        *_ordered("local order in M", comparison.orders_in_width(lam, t),
+                  f"lam = {lam:g}, t = {t:g}"),
+    ]  # fmt: skip
+    plain = str.maketrans({"±": "+-", MISSING: "-"})
+    return [f"{key:<24}{_bare(value)}  ({note})".translate(plain) for key, value, note in rows]
 
 
 def write_comparison_report(comparison: Comparison, directory: Path) -> Path:
@@ -55,11 +53,9 @@ def write_comparison_report(comparison: Comparison, directory: Path) -> Path:
     Raises:
         StorageError: If a file cannot be written.
     """
-    lam, m, t = comparison.lams[-1], comparison.widths[-1], comparison.times[-1]
     context = {
         "title": title(comparison),
-        "headline": f"At t = {t:g} the {m} particles with lam = {lam:g} are {_last(comparison)} "
-        f"from the diffusion (MMD); the floor is {comparison.floor(m)[-1]:.4g}.",
+        "headline": _headline(comparison),
         "explanation": explanation(comparison),
         "setting": _table("What is compared", ["item", "value"], setting(comparison)),
         "figures": _figures(comparison),
@@ -86,6 +82,22 @@ def _measured(value: float, error: float) -> str:
     return with_error(value, error) if math.isfinite(error) else f"{value:.4g} ± {MISSING}"
 
 
+def _bare(text: str) -> str:
+    """A measured value without the dash of an unknown error."""
+    return text.removesuffix(f" ± {MISSING}")
+
+
+def _headline(comparison: Comparison) -> str:
+    lam, m, t = comparison.lams[-1], comparison.widths[-1], comparison.times[-1]
+    last = _bare(_last(comparison))
+    if last == MISSING:
+        return f"No run of M = {m} with lam = {lam:g} finished."
+    return (
+        f"At t = {t:g} the {m} particles with lam = {lam:g} are {last} from the diffusion (MMD); "
+        f"the floor is {comparison.floor(m)[-1]:.4g}."
+    )
+
+
 def _last(comparison: Comparison) -> str:
     """The distance of the widest run with the smallest lam at the last time."""
     mean, error = comparison.mean("diffusion", comparison.lams[-1], comparison.widths[-1])
@@ -96,8 +108,13 @@ def _order(order: LocalOrder) -> str:
     return _measured(order.order, order.stderr) + ", at floor" * order.at_floor
 
 
-def _listed(orders: Sequence[LocalOrder]) -> str:
-    return "; ".join(f"{_order(o)} ({o.first:g} → {o.second:g})" for o in orders) or "none"
+def _ordered(key: str, orders: Sequence[LocalOrder], place: str) -> list[tuple[str, str, str]]:
+    """A line for each local order; one that says so if there is none."""
+    return [
+        (key, _measured(order.order, order.stderr),
+         f"{order.first:g} to {order.second:g}{', at floor' * order.at_floor}; {place}")
+        for order in orders
+    ] or [(key, "none", place)]  # fmt: skip
 
 
 def _figures(comparison: Comparison) -> list[dict[str, str]]:

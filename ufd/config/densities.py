@@ -76,7 +76,9 @@ class AngularCauchyTable(Table):
     def build(self, manifold: Sphere | Torus) -> Density:
         """The density on ``manifold``."""
         if manifold != Sphere(1):
-            raise InputError(f'kind = "angular_cauchy" lives on the circle, and dim = {manifold.dim}')
+            raise InputError(
+                f'kind = "angular_cauchy" lives on the circle, and dim = {manifold.dim}'
+            )
         return AngularCauchy(self.gamma, self.centre)
 
 

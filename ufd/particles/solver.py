@@ -134,8 +134,8 @@ class VarProSolver:
         if self.stepper.name == "euler_normalised" and chosen.inputs is None and batch is None:
             # A population kernel gives no radial part of the gradient to normalise away.
             raise InputError(
-                "stepper: the published Euler step normalises gradients on samples; give data=4096, "
-                "or ufd.Euler() for the population"
+                "stepper: the published Euler step normalises gradients on samples; give "
+                "data=4096, or ufd.Euler() for the population"
             )
         control = ErrorControl(rtol) if dt is None else FixedStep(dt)
         speed = self.system.norm(self.system.slope(0.0, values), values) if batch is None else 0.0
