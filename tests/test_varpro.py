@@ -50,6 +50,12 @@ def points_on(manifold, count: int, seed: int = 0) -> np.ndarray:
     return manifold.retract(2 * x)
 
 
+def clustered(count: int) -> np.ndarray:
+    """Pairs on S^2 at a distance of about 1e-4: a kernel matrix that is nearly singular."""
+    first = points_on(ufd.Sphere(2), count // 2, 4)
+    return np.concatenate([first, first + 1e-4 * points_on(ufd.Sphere(2), count // 2, 9)])
+
+
 def teacher_on(manifold):
     if isinstance(manifold, ufd.Torus):
         return ufd.PeriodicCauchy(2.0, [1.0] * manifold.dim, manifold.period)
@@ -77,10 +83,10 @@ def model_of(name: str, lam: float, feature=MIXED):
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("name", SETTINGS)
 def test_gradient_of_the_reduced_risk(name, penalty, lam):
-    """d risk/d omega_j = -u_j grad g(omega_j)/M along geodesics, to 1e-7 of its size."""
+    """d risk/d omega_j = -u_j grad g(omega_j)/M along geodesics, to 1e-8 of its size."""
     model, manifold, omega = model_of(name, lam)
     training = Training(model, lam, PENALTIES[penalty], manifold)
-    rng, h = np.random.default_rng(5), 1e-4
+    rng, h = np.random.default_rng(7), 1e-4
     directions = manifold.tangent(omega, rng.normal(size=omega.shape))
 
     def risk(s: float) -> float:
@@ -91,7 +97,7 @@ def test_gradient_of_the_reduced_risk(name, penalty, lam):
     fit = model.optimum(omega, lam, training.penalty)
     terms = -fit.outer * np.einsum("ij,ij->i", fit.force, directions) / len(omega)
     assert (8 * near - far) / (12 * h) == pytest.approx(
-        terms.sum(), abs=1e-7 * max(np.abs(terms).sum(), 1e-3)
+        terms.sum(), abs=1e-8 * max(np.abs(terms).sum(), 1e-3)
     )
 
 
@@ -118,10 +124,10 @@ def decimals(values: np.ndarray) -> np.ndarray:
 LAMS = [10.0**-k for k in range(1, 11)]
 
 
-def population(width: int, dim: int = 2):
+def population(width: int):
     """Kernel matrix and potential at some points, and their model."""
-    sphere = ufd.Sphere(dim)
-    kernel, omega = population_kernel(MIXED, sphere, "gaussian"), points_on(sphere, width, 4)
+    sphere = ufd.Sphere(2)
+    kernel, omega = population_kernel(MIXED, sphere, "gaussian"), sphere.retract(clustered(width))
     potential = teacher_potential(kernel, teacher_on(sphere))
     gram, b = kernel.values(omega @ omega.T)[0], potential.at(omega)[0]
     return PopulationModel(kernel, potential, {}), omega, gram, b
@@ -130,7 +136,7 @@ def population(width: int, dim: int = 2):
 def sampled(width: int, count: int):
     """Samples of a smooth network at features of it, and their model."""
     sphere, rng = ufd.Sphere(2), np.random.default_rng(6)
-    x, omega = rng.normal(size=(count, 3)), points_on(sphere, width, 4)
+    x, omega = rng.normal(size=(count, 3)), sphere.retract(clustered(width))
     y = MIXED.activation(x @ points_on(sphere, 40, 8).T).mean(axis=1)
     model = SampledModel(SampleRows(MIXED, x), y, 1 / count, MPI.COMM_SELF, {})
     return model, omega, x, y
@@ -146,18 +152,18 @@ def backward(matrix, u, right) -> float:
 @pytest.mark.parametrize("reference", [0.0, 1.0])
 @pytest.mark.parametrize("lam", LAMS)
 def test_backward_error(lam, reference):
-    """(G/M + lam) u = b + lam reference to 1e-14, for every model and lam down to 1e-10."""
+    """(G/M + lam) u = b + lam reference to 1e-13, for every model and lam down to 1e-10."""
     penalty = QuadraticPenalty(reference)
     model, omega, gram, b = population(60)
     u = model.optimum(omega, lam, penalty).outer
     eye = np.eye(60, dtype=np.longdouble)
-    assert backward(gram / np.longdouble(60) + lam * eye, u, b + lam * reference) < 1e-14
+    assert backward(gram / np.longdouble(60) + lam * eye, u, b + lam * reference) < 1e-13
     for count in (200, 30):
         model, omega, x, y = sampled(60, count)
         phi = MIXED.activation(x @ omega.T).astype(np.longdouble)
         gram, b = phi.T @ phi / count, phi.T @ y / count
         u = model.optimum(omega, lam, penalty).outer
-        assert backward(gram / 60 + lam * eye, u, b + lam * reference) < 1e-14
+        assert backward(gram / 60 + lam * eye, u, b + lam * reference) < 1e-13
 
 
 @pytest.mark.parametrize("lam", LAMS[::3])
@@ -170,7 +176,7 @@ def test_forward_error_of_the_population(lam):
         m = decimals(gram) / 24 + decimals(lam * np.eye(24))
         u = exact(m, decimals(b) + Decimal(lam)).astype(float)
     error = np.linalg.norm(fit.outer - u) / np.linalg.norm(u)
-    assert error < min(100 * EPS * np.linalg.cond(gram / 24 + lam * np.eye(24)), 1e-6)
+    assert error < min(100 * EPS * np.linalg.cond(gram / 24 + lam * np.eye(24)), 1e-9)
 
 
 @pytest.mark.parametrize(("width", "count"), [(24, 80), (24, 16)])
@@ -193,9 +199,9 @@ def test_forward_error_of_samples(lam, width, count):
         v = (phi.T @ alpha / count).astype(float)
         alpha = alpha.astype(float)
     force = MIXED.slope(x @ omega.T).T @ (alpha[:, None] * x) / count
-    assert np.linalg.norm(fit.outer - 1 - v) < 2e-10 * np.linalg.norm(v)
-    assert np.linalg.norm(fit.pressure - v) < 2e-10 * np.linalg.norm(v)
-    assert np.linalg.norm(fit.force - force) < 2e-10 * np.linalg.norm(force)
+    assert np.linalg.norm(fit.outer - 1 - v) < 1e-10 * np.linalg.norm(v)
+    assert np.linalg.norm(fit.pressure - v) < 1e-10 * np.linalg.norm(v)
+    assert np.linalg.norm(fit.force - force) < 1e-11 * np.linalg.norm(force)
     expected = lam / 2 * float(alpha @ alpha) / count
     assert fit.misfit == pytest.approx(expected, rel=1e-9)
 
@@ -214,14 +220,14 @@ def test_optimality(kind, p, lam):
         gram, b = phi.T @ phi / 100, phi.T @ y / 100
     fit = model.optimum(omega, lam, penalty)
     u = fit.outer
-    assert (u > 0).all() and fit.newton < 60
+    assert (u > 0).all() and fit.newton > 0
     wide = gram.astype(np.longdouble)
     pressure = ((b - wide @ u / 40) / lam).astype(float)
     free = u > 2e-12
     # The equation holds to round-off of its terms: of size b, divided by lam.
     scale = 1e-13 / lam + 1e-10 * np.abs(penalty.slope(u))
     assert (np.abs(pressure - penalty.slope(u))[free] <= scale[free]).all()
-    assert (pressure[~free] <= penalty.slope(u)[~free]).all()
+    assert (pressure <= penalty.slope(u) + scale).all()
     better = penalty.value(u).mean() + fit.misfit
     for factor in (0.99, 1.01):
         other = penalty.value(factor * u).mean() + model.fit(omega, factor * u, lam).misfit

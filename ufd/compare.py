@@ -101,7 +101,7 @@ def compare(
         "problem": problem.describe(),
         "p": problem.divergence.p,
         "particles": VarProSolver(problem, **first).describe(),
-        "start": str(options.get("start", "quantile")),
+        "start": start if isinstance(start := options.get("start", "quantile"), str) else "points",
         "seeds": len({seed for _, _, seed in jobs}),
         "diffusion": reference.configuration["solver"],
         "identifiability": identifiability(features, problem.teacher).sentence(),

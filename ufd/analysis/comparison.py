@@ -20,7 +20,7 @@ from ufd.storage import make_directory, read_json, write_json
 Array = NDArray[np.float64]
 COMPARISON = "comparison.json"
 # A distance below this many floors is mostly floor: no order is read off it.
-_FLOORS = 3.0
+_FLOORS, _FEWEST = 3.0, 3
 # Distances of a run: to the diffusion, to the teacher, to the widest run of the same lam and seed.
 DISTANCES = ("diffusion", "teacher", "widest")
 
@@ -127,9 +127,12 @@ class Comparison:
         return rows.mean(axis=0), rows.std(axis=0, ddof=1) / math.sqrt(len(rows))
 
     def floor(self, width: int) -> Array:
-        """The floor that belongs to the starts of this ensemble, at the times."""
-        kind = "quantiles" if self.configuration["start"] == "quantile" else "independent"
-        return np.array(self.floors[str(width)][kind])
+        """Distance of the diffusion to as many of its own quantiles, at the times."""
+        return np.array(self.floors[str(width)]["quantiles"], dtype=float)
+
+    def sampling(self, width: int) -> Array:
+        """Root mean square distance of the diffusion to as many independent draws, at the times."""
+        return np.array(self.floors[str(width)]["independent"], dtype=float)
 
     def orders_in_width(self, lam: float, t: float, name: str = "diffusion") -> list[LocalOrder]:
         """Local orders in M of a distance at fixed lam and time t."""
@@ -153,7 +156,7 @@ class Comparison:
             if name == "widest" or float(self.mean(name, lam, m)[0][i]) > floor
         ]
         pairs = [pair for pair in pairs if pair[1] > 0]
-        return fit_order([size for size, _ in pairs], [value for _, value in pairs])
+        return _power(pairs, "three floors")
 
     def fit_in_lam(self, width: int, t: float) -> OrderFit:
         """One power of lam fitted to the excess over the floor, where it is above half of that.
@@ -165,7 +168,7 @@ class Comparison:
         floor = float(self.floor(width)[i]) / 2
         values = [(lam, float(self.excess(lam, width)[i])) for lam in self.lams]
         kept = [(lam, value) for lam, value in values if value > floor]
-        return fit_order([lam for lam, _ in kept], [value for _, value in kept])
+        return _power(kept, "half of the floor")
 
     def index(self, t: float) -> int:
         """The place of a time.
@@ -239,6 +242,12 @@ def read_comparison(directory: Path) -> Comparison:
         raise StorageError(
             f"cannot read {directory / COMPARISON}: an entry is missing or wrong ({error})"
         ) from None
+
+
+def _power(pairs: list[tuple[float, float]], bound: str) -> OrderFit:
+    if len(pairs) < _FEWEST:
+        raise InputError(f"{len(pairs)} distances lie above {bound}; {_FEWEST} needed for a power")
+    return fit_order([size for size, _ in pairs], [value for _, value in pairs])
 
 
 def _plain(value: Any) -> Any:

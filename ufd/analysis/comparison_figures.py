@@ -40,7 +40,8 @@ def time_figure(comparison: Comparison, name: str) -> str:
     size = (_WIDE, 0.6 + (3.0 if columns < 3 else 2.4) * rows)
     styles = dict(zip(widths, _styles(len(widths)), strict=True))
     limit = np.array(comparison.limit, dtype=float)
-    with _figure(size, rows, columns) as (figure, axes):
+    drawn = comparison.configuration["start"] == "iid"
+    with _figure(size, (rows, columns), sharey=True) as (figure, axes):
         for ax, (lam, shown), title in zip(axes, panels, titles, strict=False):
             ax.plot(comparison.times, limit, color="#888888", lw=1.2)
             for m in shown:
@@ -48,6 +49,9 @@ def time_figure(comparison: Comparison, name: str) -> str:
                 if name == "diffusion":
                     floor = comparison.floor(m)
                     ax.plot(comparison.times, floor, ls="--", lw=1.0, color=styles[m]["color"])
+                    if drawn:
+                        sampling = comparison.sampling(m)
+                        ax.plot(comparison.times, sampling, ":", lw=1.0, color=styles[m]["color"])
             ax.set_title(title, fontsize=9, loc="left")
             ax.set(xlabel="t", ylabel=f"MMD to the {name}")
             ax.label_outer()
@@ -60,6 +64,8 @@ def time_figure(comparison: Comparison, name: str) -> str:
             axes[0].plot([], [], label=f"M = {m}", **style)
         if name == "diffusion":
             axes[0].plot([], [], "k--", lw=1.0, label="floor of that width")
+            if drawn:
+                axes[0].plot([], [], "k:", lw=1.0, label="of as many independent draws")
         axes[0].plot([], [], color="#888888", lw=1.2, label="diffusion to the teacher")
         _legend(figure, axes[0])
         return inline_svg(figure, f"fig-{name}-", f"MMD to the {name} over time")
@@ -72,7 +78,7 @@ def lam_figure(comparison: Comparison) -> str:
     table = [comparison.mean("diffusion", lam, m) for lam in lams]
     means, errors = (np.array(part) for part in zip(*table, strict=True))
     excess = np.array([comparison.excess(lam, m) for lam in lams])
-    with _figure((_WIDE, 3.7), 1, 2) as (figure, axes):
+    with _figure((_WIDE, 3.7), (1, 2)) as (figure, axes):
         for i, style in enumerate(_styles(len(comparison.times))):
             style["label"] = f"t = {comparison.times[i]:g}"
             _bars(axes[0], lams, means[:, i], errors[:, i], style)
@@ -90,7 +96,6 @@ def lam_figure(comparison: Comparison) -> str:
         if not (excess > 0).any():
             axes[1].text(0.5, 0.55, "no excess anywhere", ha="center", transform=axes[1].transAxes)
         for ax in axes:
-            ax.set_xlim(axes[0].get_xlim())
             _logarithmic(ax, "x", lams)
             _logarithmic(ax, "y")
             ax.set_xlabel("lam")
@@ -101,7 +106,7 @@ def lam_figure(comparison: Comparison) -> str:
 def width_figure(comparison: Comparison) -> str:
     """Distance and width part against M at the last time, a curve for each lam."""
     widths = comparison.widths
-    with _figure((_WIDE, 3.7), 1, 2) as (figure, axes):
+    with _figure((_WIDE, 3.7), (1, 2)) as (figure, axes):
         for lam, style in zip(comparison.lams, _styles(len(comparison.lams)), strict=True):
             style["label"] = f"lam = {lam:g}"
             for ax, name in zip(axes, ("diffusion", "widest"), strict=True):
@@ -122,15 +127,16 @@ def width_figure(comparison: Comparison) -> str:
 
 
 @contextmanager
-def _figure(size: tuple[float, float], rows: int, columns: int) -> Iterator[tuple[Figure, Any]]:
-    """A figure and its panels in one row; those of several rows share their axes."""
+def _figure(
+    size: tuple[float, float], shape: tuple[int, int], sharey: bool = False
+) -> Iterator[tuple[Figure, Any]]:
+    """A figure and its panels, row by row."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context(SETTINGS):
         figure = Figure(figsize=size, layout="constrained")
-        together = (rows, columns) != (1, 2) or size[1] < 3.7
-        axes = figure.subplots(rows, columns, squeeze=False, sharex=together, sharey=together)
+        axes = figure.subplots(*shape, squeeze=False, sharex=True, sharey=sharey)
         for ax in axes.flat:
             ax.grid(True)
             ax.set_axisbelow(True)
@@ -176,9 +182,11 @@ def _logarithmic(ax: Axes, which: str, values: Sequence[float] = ()) -> None:
     getattr(ax, f"set_{which}scale")("log")
     axis = getattr(ax, f"{which}axis")
     low, high = axis.get_view_interval()
-    few = (1, 2, 5) if high < 300 * low else (1,)
+    steps: tuple[float, ...] = (1.0, 2.0, 5.0) if high < 300 * low else (1.0,)
+    if high < 10 * low:
+        steps = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
     fixed = 0 < len(values) <= _TICKS
-    axis.set_major_locator(FixedLocator(values) if fixed else LogLocator(subs=few, numticks=9))
+    axis.set_major_locator(FixedLocator(values) if fixed else LogLocator(subs=steps, numticks=9))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 

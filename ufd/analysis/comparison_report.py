@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ufd.analysis.comparison import Comparison, LocalOrder
 from ufd.analysis.comparison_figures import lam_figure, time_figure, width_figure
 from ufd.analysis.comparison_words import error_note, explanation, setting, title
 from ufd.analysis.orders import OrderFit
-from ufd.analysis.pages import MISSING, cell, fill_pages, with_error, write_pages
+from ufd.analysis.pages import MISSING, cell, fill_pages, number, with_error, write_pages
 from ufd.exceptions import InputError
 
 # A table is the same on both pages: a title, columns, rows of texts, a note, and what to say
@@ -33,14 +34,14 @@ def comparison_lines(comparison: Comparison) -> list[str]:
     finished = len(comparison.members) - failed
     rows = [
         ("runs", f"{finished} finished, {failed} failed", error_note(comparison)),
-        ("MMD to the diffusion", _last(comparison), f"lam = {lam:g}, M = {m}, t = {t:g}; floor "
-         f"{comparison.floor(m)[-1]:.4g}"),
+        ("MMD to the diffusion", _bare(_last(comparison)), f"lam = {lam:g}, M = {m}, t = {t:g}; "
+         f"floor {_number(comparison.floor(m)[-1])}"),
         *_ordered("local order in lam", comparison.orders_in_lam(m, t), f"M = {m}, t = {t:g}"),
         *_ordered("local order in M", comparison.orders_in_width(lam, t),
                   f"lam = {lam:g}, t = {t:g}"),
     ]  # fmt: skip
     plain = str.maketrans({"±": "+-", MISSING: "-"})
-    return [f"{key:<24}{_bare(value)}  ({note})".translate(plain) for key, value, note in rows]
+    return [f"{key:<24}{value}  ({note})".translate(plain) for key, value, note in rows]
 
 
 def write_comparison_report(comparison: Comparison, directory: Path) -> Path:
@@ -75,11 +76,16 @@ def _table(title: str, columns: Sequence[str], rows: Any, note: str = "", none: 
     return {"title": title, "columns": columns, "rows": texts, "note": note, "none": none}
 
 
+def _number(value: float | None) -> str:
+    """Four digits; a dash for what is not known."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:#.4g}"
+
+
 def _measured(value: float, error: float) -> str:
     """A value and its error; a dash for what is not known."""
     if not math.isfinite(value):
         return MISSING
-    return with_error(value, error) if math.isfinite(error) else f"{value:.4g} ± {MISSING}"
+    return with_error(value, error) if math.isfinite(error) else f"{_number(value)} ± {MISSING}"
 
 
 def _bare(text: str) -> str:
@@ -94,7 +100,7 @@ def _headline(comparison: Comparison) -> str:
         return f"No run of M = {m} with lam = {lam:g} finished."
     return (
         f"At t = {t:g} the {m} particles with lam = {lam:g} are {last} from the diffusion (MMD); "
-        f"the floor is {comparison.floor(m)[-1]:.4g}."
+        f"the floor is {_number(comparison.floor(m)[-1])}."
     )
 
 
@@ -105,13 +111,15 @@ def _last(comparison: Comparison) -> str:
 
 
 def _order(order: LocalOrder) -> str:
-    return _measured(order.order, order.stderr) + ", at floor" * order.at_floor
+    if math.isfinite(order.stderr):
+        return with_error(order.order, order.stderr)
+    return f"{order.order:.3f} ± {MISSING}"
 
 
 def _ordered(key: str, orders: Sequence[LocalOrder], place: str) -> list[tuple[str, str, str]]:
     """A line for each local order; one that says so if there is none."""
     return [
-        (key, _measured(order.order, order.stderr),
+        (key, _bare(_order(order)),
          f"{order.first:g} to {order.second:g}{', at floor' * order.at_floor}; {place}")
         for order in orders
     ] or [(key, "none", place)]  # fmt: skip
@@ -122,7 +130,7 @@ def _figures(comparison: Comparison) -> list[dict[str, str]]:
     m, t = comparison.widths[-1], comparison.times[-1]
     several = comparison.configuration["seeds"] > 1
     bars = "Bands and bars are one standard error over the seeds." if several else (
-        f"No bands: {error_note(comparison)}."
+        f"No bands ({error_note(comparison)})."
     )  # fmt: skip
     figures = [
         (time_figure(comparison, "diffusion"), "Distance of the particles to the diffusion. "
@@ -164,13 +172,13 @@ def _distances(comparison: Comparison) -> Table:
             at = {name: (float(mean[i]), float(error[i])) for name, (mean, error) in means.items()}
             widest = _measured(*at["widest"]) if m != comparison.widths[-1] else MISSING
             rows.append(
-                [lam, m, t, _measured(*at["diffusion"]), f"{floors[i]:.4g}",
+                [lam, m, t, _measured(*at["diffusion"]), _number(floors[i]),
                  _excess(*at["diffusion"], excesses[i], floors[i]), widest,
-                 _measured(*at["teacher"]), cell(comparison.limit[i]),
-                 _median([member.risk[i] for member in kept])]
+                 _measured(*at["teacher"]), _number(comparison.limit[i]),
+                 _number(_median([member.risk[i] for member in kept]))]
             )  # fmt: skip
     columns = ["lam", "M", "t", "MMD to the diffusion", "floor", "excess", "width part",
-               "MMD to the teacher", "the diffusion's", "risk (median)"]  # fmt: skip
+               "MMD to the teacher", "diffusion to the teacher", "risk (median)"]  # fmt: skip
     note = f"{error_note(comparison).capitalize()}. *: below half of the floor, uncertain."
     return _table("Distances", columns, rows, note)
 
@@ -181,13 +189,15 @@ def _orders(comparison: Comparison) -> list[Table]:
     note = "Orders are positive where the distance falls. "
     in_width = [
         _order_table(
-            f"Orders in M {of}", "lam", list(itertools.product(lams, comparison.times)), widths,
-            lambda lam, t, name=name: comparison.orders_in_width(lam, t, name),
-            lambda lam, t, name=name: comparison.fit_in_width(lam, t, name), note + fits,
+            f"Orders in M {of}", "lam", list(itertools.product(lams, comparison.times)), sizes,
+            partial(comparison.orders_in_width, name=name),
+            partial(comparison.fit_in_width, name=name), note + fits,
         )
-        for of, name, fits in (
-            ("of the distance", "diffusion", "One power of 1/M is fitted above three floors."),
-            ("of the width part", "widest", "Towards the widest run, whose atoms count too."),
+        for of, name, sizes, fits in (
+            ("of the distance", "diffusion", widths,
+             "One power of 1/M is fitted above three floors."),
+            ("of the width part", "widest", widths[:-1],
+             "They lead to the widest run, whose own atoms count too."),
         )
     ]  # fmt: skip
     in_lam = _order_table(
@@ -210,12 +220,15 @@ def _order_table(
     pairs = list(itertools.pairwise(sizes))
     rows = []
     for place, t in places if pairs else ():
-        found = {(order.first, order.second): _order(order) for order in orders(place, t)}
+        found = {
+            (order.first, order.second): _order(order) + ", at floor" * order.at_floor
+            for order in orders(place, t)
+        }
         rows.append(
             [place, t, *(found.get(pair, MISSING) for pair in pairs), *_power(fit, place, t)]
         )
     columns = [label, "t", *(f"{a:g} → {b:g}" for a, b in pairs), "one power", "from"]
-    return _table(title, columns, rows, note, "There is one value only, so no order.")
+    return _table(title, columns, rows, note, "Fewer than two values, so no order.")
 
 
 def _power(fit: Callable[..., OrderFit], *at: float) -> tuple[str, str]:
@@ -223,9 +236,7 @@ def _power(fit: Callable[..., OrderFit], *at: float) -> tuple[str, str]:
     try:
         found = fit(*at)
     except InputError as error:
-        reason = str(error).removeprefix("fit_order: ").partition(";")[0]
-        few = "needed" in str(error)
-        return MISSING, "fewer than three stand clear of the floor" if few else reason
+        return MISSING, str(error).removeprefix("fit_order: ").partition(";")[0]
     return with_error(found.order, found.stderr), f"{found.points} points"
 
 
@@ -234,9 +245,9 @@ def _finished(comparison: Comparison, lam: float, m: int) -> list[Any]:
     return [member for member in runs if not member.failure]
 
 
-def _median(values: Sequence[float | None]) -> str:
-    middle = np.median(np.array(values, dtype=float)) if values else math.nan
-    return f"{middle:.4g}" if math.isfinite(middle) else MISSING
+def _median(values: Sequence[float | None]) -> float | None:
+    middle = float(np.median(np.array(values, dtype=float))) if values else math.nan
+    return middle if math.isfinite(middle) else None
 
 
 def _runs(comparison: Comparison) -> Table:
@@ -245,12 +256,12 @@ def _runs(comparison: Comparison) -> Table:
         kept = _finished(comparison, lam, m)
         asked = sum((member.lam, member.width) == (lam, m) for member in comparison.members)
         counters = [
-            _median([member.stats.get(key) for member in kept])
+            number(_median([member.stats.get(key) for member in kept]), 4)
             for key in ("steps", "rejected", "evaluations", "seconds")
         ]
         rows.append([lam, m, f"{len(kept)} of {asked}", *counters])
     columns = ["lam", "M", "finished", "steps", "rejected", "evaluations", "seconds"]
-    note = "Medians over the seeds, of the whole run; seconds on one core, while it was shared."
+    note = "Medians over the seeds, of the whole run; seconds of wall time, on one rank."
     return _table("Runs", columns, rows, note)
 
 

@@ -10,14 +10,12 @@ from ufd.analysis.pages import short
 _FLOOR = (
     "MMD is the energy distance, sqrt(2 E|X - Y| - E|X - X'| - E|Y - Y'|) with chord lengths. M "
     "atoms are never at distance zero from a smooth density. The floor is what is left when "
-    "nothing else is wrong: "
+    "nothing else is wrong: the distance of the diffusion to M of its own quantiles."
 )
-_FLOORS = {
-    "quantile": "the distance of the diffusion to M of its own quantiles.",
-    "iid": "the root mean square distance of the diffusion to M independent draws from it. It is "
-    "a yardstick, no bound: particles that repel each other end below it, and then no excess is "
-    "left.",
-}
+_SAMPLING = (
+    " Dotted: the root mean square distance of the diffusion to M independent draws from it, where "
+    "these particles start. Particles repel each other and end below it."
+)
 _EXCESS = (
     "The excess is sqrt(distance² - floor²). For atoms at quantiles, distance² = bias² + floor² "
     "(derived in docs/theory.md): the excess is the bias of lam once M resolves the density. Near "
@@ -49,8 +47,8 @@ def title(comparison: Comparison) -> str:
 
 def explanation(comparison: Comparison) -> list[str]:
     """What a floor, an excess and an order are: paragraphs."""
-    start = comparison.configuration["start"]
-    return [_FLOOR + _FLOORS["quantile" if start == "quantile" else "iid"], _EXCESS, _POWERS]
+    drawn = comparison.configuration["start"] == "iid"
+    return [_FLOOR + _SAMPLING * drawn, _EXCESS, _POWERS]
 
 
 def error_note(comparison: Comparison) -> str:
@@ -80,6 +78,7 @@ def setting(comparison: Comparison) -> list[tuple[str, Any]]:
         ("divergence, penalty", f"p = {comparison.configuration['p']:g}, least at the outer weight "
          f"{asked['reference']:g}"),
         ("features", _shown(asked["features"] or function)),
+        ("what they see", comparison.configuration["identifiability"]),
         ("data", f"{data}, inputs {asked['inputs']}"),
         ("targets", "the teacher itself" if target is None else
          "given atoms" if target == "atoms" else f"{target} atoms drawn from the teacher"),

@@ -50,7 +50,7 @@ class UniformTable(Table):
 
     def build(self, manifold: Sphere | Torus) -> Density:
         """The density on ``manifold``."""
-        return Uniform(manifold)
+        return Uniform(cast(Sphere, manifold))
 
 
 class VonMisesFisherTable(Table):
