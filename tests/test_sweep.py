@@ -17,7 +17,8 @@ from sweeps import KAPPA, NAMES, TINY, TWO, P, statuses, written
 import ufd
 import ufd.fem.diffusion as room
 from ufd.config import parse_change
-from ufd.sweep import Job, Outcome, exit_code, grid, jobs_of, slugs
+from ufd.exceptions import InputError
+from ufd.sweep import Job, Outcome, exit_code, grid, jobs_of, read_cases, slugs
 
 # With kappa = 1e4 this is valid as a file, and the solver refuses it: its density underflows.
 SINGLE = """[problem]
@@ -242,3 +243,12 @@ def test_two_sweeps_at_once(call, case):
     finally:
         os.close(place)
     assert call(*words)[0] == 0
+
+
+def test_particles_are_refused(tmp_path):
+    """A sweep runs the diffusion only, and says what to do instead."""
+    path = tmp_path / "case.toml"
+    path.write_text('problem = {dim = 1, teacher = {kind = "uniform"}}\n[particles]\n')
+    jobs = jobs_of(path, [("problem.p", [1.0, 2.0])], tmp_path / "out")
+    with pytest.raises(InputError, match="particles: a sweep runs the diffusion only"):
+        read_cases(jobs)

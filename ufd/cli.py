@@ -201,11 +201,11 @@ def sweep(
 def _check_all(job: _Job, jobs: list[Any], across: bool) -> None:
     from mpi4py import MPI
 
-    from ufd.config import read_case
     from ufd.parallel import on_root
     from ufd.plan import plan_case
+    from ufd.sweep import read_cases
 
-    cases = on_root(job.comm, lambda: [read_case(each.case, each.changes) for each in jobs])
+    cases = on_root(job.comm, lambda: read_cases(jobs))
     code = 0
     for each, settings in zip(jobs, cases, strict=True):
         job.say(each.command)

@@ -7,6 +7,7 @@ from ufd.sweep.jobs import Job as Job
 from ufd.sweep.jobs import Outcome as Outcome
 from ufd.sweep.jobs import grid as grid
 from ufd.sweep.jobs import jobs_of as jobs_of
+from ufd.sweep.jobs import read_cases as read_cases
 from ufd.sweep.jobs import slugs as slugs
 from ufd.sweep.report import write_runs_report as write_runs_report
 from ufd.sweep.report import write_sweep_report as write_sweep_report

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ufd.config import format_value
+from ufd.config import Case, format_value, read_case
 from ufd.config.changes import Change
 from ufd.exceptions import InputError
 
@@ -108,6 +108,22 @@ def _labels(keys: Sequence[str]) -> dict[str, str]:
 
 def _safe(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_") or "_"
+
+
+def read_cases(jobs: Sequence[Job]) -> list[Case]:
+    """The changed cases of jobs.
+
+    Raises:
+        InputError: If a case is not valid, or has a ``[particles]`` table.
+        StorageError: If a case cannot be read.
+    """
+    cases = [read_case(job.case, job.changes) for job in jobs]
+    if any(case.particles is not None for case in cases):
+        raise InputError(
+            "particles: a sweep runs the diffusion only; take the table out, or give lists in it "
+            "and use ufd run"
+        )
+    return cases
 
 
 def jobs_of(

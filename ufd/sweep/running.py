@@ -11,13 +11,13 @@ from typing import Any
 
 from mpi4py import MPI
 
-from ufd.config import Case, read_case
+from ufd.config import Case
 from ufd.evolution.evolve import StopReason
 from ufd.exceptions import InputError, UfdError
 from ufd.parallel import on_root, outcome_of
 from ufd.solve import solve_case
 from ufd.storage import discard_empty, new_directory, write_json
-from ufd.sweep.jobs import Job, Lists, Outcome
+from ufd.sweep.jobs import Job, Lists, Outcome, read_cases
 from ufd.sweep.stored import found, kept_alone, summary_of
 
 SWEEP = "sweep.json"
@@ -45,7 +45,7 @@ def run_jobs(
         InputError: If any case is not valid; nothing was run then.
         StorageError: If a case cannot be read, or another sweep is at work in the same place.
     """
-    cases = on_root(comm, lambda: [read_case(job.case, job.changes) for job in jobs])
+    cases = on_root(comm, lambda: read_cases(jobs))
     team = MPI.COMM_SELF if across else comm
     with kept_alone({job.directory.parent for job in jobs}, comm):
         known = on_root(comm, lambda: found(jobs, cases))
