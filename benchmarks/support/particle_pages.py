@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from support.published import ITERATIONS, Curve
+from support.published import ITERATIONS, Comparison
 from support.record import Claim, Table
 from ufd.analysis.svg import SETTINGS, inline_svg
 
-Array = NDArray[np.float64]
 PALETTE = ("#2a6db0", "#d9822b", "#3a8f5c", "#b0413e")
 QUANTITIES = {"teacher": "MMD to the teacher", "diff": "MMD to the diffusion", "risk": "risk"}
 STYLE = """
@@ -23,6 +20,7 @@ body { font: 16px/1.55 Charter, Cambria, Georgia, serif; color: #1d2329; backgro
   max-width: 70rem; margin: 0 auto; padding: 2rem 1.2rem 4rem; }
 h1, h2 { font-weight: 600; line-height: 1.25; } h2 { font-size: 1.25rem; margin-top: 2.6rem; }
 p { max-width: 46rem; } .plot { width: 100%; height: auto; background: #fff; }
+.single .plot { max-width: 36rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 table, .plot { font: 13px/1.4 system-ui, "Helvetica Neue", Arial, sans-serif; }
 th, td { padding: .3rem .55rem; text-align: left; border-bottom: 1px solid #dde2e7; }
@@ -30,23 +28,8 @@ th { color: #5b6570; } .bad { color: #b3362a; font-weight: 600; }
 """
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One published curve and ours.
-
-    Attributes:
-        curve: As published.
-        iteration: Of ours.
-        values: Ours, (seeds, iterations).
-    """
-
-    curve: Curve
-    iteration: Array
-    values: Array
-
-
 def figure(comparisons: Sequence[Comparison]) -> str:
-    """SVG of the curves of one figure and quantity: left the unbiased penalty, right the biased."""
+    """The curves of one figure and quantity: left the unbiased penalty, right the biased."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -55,8 +38,9 @@ def figure(comparisons: Sequence[Comparison]) -> str:
     first = comparisons[0].curve
     labels = list(dict.fromkeys(c.curve.label for c in comparisons))
     with rc_context(SETTINGS):
-        drawing = Figure(figsize=(4.6 * len(sides), 3.6), layout="constrained")
-        panels = drawing.subplots(1, len(sides), sharey=True, squeeze=False)[0]
+        drawing = Figure(figsize=(1.2 + 4 * len(sides), 3.4), layout="constrained")
+        # The biased risk tends to a constant that the unbiased one is far below.
+        panels = drawing.subplots(1, len(sides), sharey=first.quantity != "risk", squeeze=False)[0]
         for axes, side in zip(panels, sides, strict=True):
             for c in (c for c in comparisons if c.curve.setup.reference == side):
                 colour = PALETTE[labels.index(c.curve.label)]
@@ -75,9 +59,10 @@ def figure(comparisons: Sequence[Comparison]) -> str:
                 axis.set_minor_locator(NullLocator())
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panels[0].set_ylabel(QUANTITIES[first.quantity])
-        panels[0].legend(loc="lower left")
+        drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
         name = f"{first.figure}-{first.quantity}"
-        return inline_svg(drawing, f"fig-{name}-", f"{QUANTITIES[first.quantity]}, {first.figure}")
+        svg = inline_svg(drawing, f"fig-{name}-", f"{QUANTITIES[first.quantity]}, {first.figure}")
+    return f'<div class="{"single" if len(sides) == 1 else "pair"}">{svg}</div>'
 
 
 def page(

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ufd
-from support.published import ITERATIONS, PERIOD, TIMES, Setup
+from support.published import ITERATIONS, PERIOD, TIMES, Comparison, Curve, Setup
+from ufd.problem.positions import independent
 from ufd.storage import read_arrays, write_arrays
 
 Array = NDArray[np.float64]
@@ -58,7 +59,7 @@ class Run:
 def schedule(end: float) -> Array:
     """About 60 iterations: 0, 8, ..., log-spaced from 32 on, and those of the verdicts."""
     spaced = np.geomspace(32, ITERATIONS * TIMES[-1], 54).round()
-    every = np.unique([0, 8, 16, *spaced, *(ITERATIONS * t for t in TIMES)])
+    every = np.unique([0, 8, 16, *spaced, *(ITERATIONS * t for t in (*TIMES, end))])
     return every[every <= ITERATIONS * end]
 
 
@@ -116,6 +117,31 @@ def measure(run: Run) -> dict[str, Any]:
     return kept
 
 
+def _starts_path(setup: Setup) -> Path:
+    return KEPT / f"starts_{setup.ground}_M{setup.width}_gamma{setup.gamma:g}.npz"
+
+
+def starts(setup: Setup) -> Array | None:
+    """What `draw_starts` has kept, sorted."""
+    path = _starts_path(setup)
+    return read_arrays(path)["values"] if path.exists() else None
+
+
+def draw_starts(setup: Setup, draws: int = 200, samples: int = 4096) -> None:
+    """Keep the published distance of many draws of the start to one teacher."""
+    if starts(setup) is not None:
+        return
+    initial, rng = setup.problem.initial, np.random.default_rng(98)
+    drawn = [independent(initial, setup.width, rng) for _ in range(draws)]
+    atoms = setup.atoms(samples, 0)
+    if setup.ground == "circle":
+        values = [ufd.mmd((start, None), (atoms, None)) for start in drawn]
+    else:
+        values = torus_distances(drawn, atoms)[1].tolist()
+    KEPT.mkdir(parents=True, exist_ok=True)
+    write_arrays(_starts_path(setup), values=np.sort(values))
+
+
 def torus_distances(states: list[Array], atoms: Array) -> tuple[Array, Array]:
     """`ufd.mmd` and `ufd.minimum_image_discrepancy` of many states; |Y - Y'| is summed once."""
     own, squared = _mean_distances(atoms, atoms), []
@@ -136,11 +162,19 @@ def _mean_distances(x: Array, y: Array) -> Array:
     return total / (len(x) * len(y))
 
 
-def published_quantity(kept: dict[str, Array], setup: Setup, quantity: str) -> Array:
-    """The series that a published curve shows."""
-    if quantity == "teacher" and setup.ground == "torus":
-        return kept["image"]
-    return kept[quantity]
+def kept_runs(setup: Setup, seeds: int) -> list[dict[str, Array]]:
+    """Results of those seeds that have been run."""
+    return [kept for k in range(seeds) if (kept := Run(setup, k).results()) is not None]
+
+
+def compared(curve: Curve, seeds: int) -> Comparison | None:
+    """Ours for a published curve; None if nothing has been run."""
+    kept, quantity = kept_runs(curve.setup, seeds), curve.quantity
+    if curve.setup.ground == "torus" and quantity == "teacher":
+        quantity = "image"
+    if not kept:
+        return None
+    return Comparison(curve, kept[0]["iteration"], np.array([k[quantity] for k in kept]))
 
 
 def single_precision(run: Run, features: Array) -> float:

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 CURVES = Path(__file__).resolve().parents[1] / "data" / "published_curves_2504.18208.json"
 # Iterations in one unit of time, and the times at which curves are compared.
 ITERATIONS, TIMES = 1024, (1.0, 5.0, 31.25)
-CLOSE = 0.2
+CLOSE, WORDS = 0.2, ("within 20 %", "within the spread", "differs")
 NAMES = {"M": "M", "l": "lam", "g": "gamma"}
 # Of a mixture on the circle; on the torus both modes have half of the mass.
 SHIFT, CENTRES, PERIOD = 0.4 * np.pi, ((-1.0, 0.0), (1.0, 1.0)), 4.0
@@ -189,9 +189,8 @@ class Verdict:
     def word(self) -> str:
         """The verdict."""
         if abs(self.difference) <= CLOSE:
-            return "within 20 %"
-        inside = self.low <= self.published <= self.high
-        return "within the spread" if inside else "differs"
+            return WORDS[0]
+        return WORDS[1 if self.low <= self.published <= self.high else 2]
 
 
 def judge(t: float, published: float, ours: ArrayLike) -> Verdict:
@@ -202,3 +201,26 @@ def judge(t: float, published: float, ours: ArrayLike) -> Verdict:
     off = abs(math.log(published) - logs.mean()) / spread if spread > 0 else math.nan
     return Verdict(t, float(published), float(np.median(values)), values.min().item(),
                    values.max().item(), float(off))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One published curve and ours.
+
+    Attributes:
+        curve: As published.
+        iteration: Of ours.
+        values: Ours, (seeds, iterations).
+    """
+
+    curve: Curve
+    iteration: Array
+    values: Array
+
+    def at(self, t: float) -> Array:
+        """Ours at a time of the schedule, (seeds,)."""
+        return self.values[:, np.searchsorted(self.iteration, ITERATIONS * t)]
+
+    def verdicts(self) -> list[Verdict]:
+        """One for each time."""
+        return [judge(t, float(self.curve.at(t)), self.at(t)) for t in TIMES]

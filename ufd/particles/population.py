@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ufd.particles.models import Fit
-from ufd.particles.ridge import ShiftedGram, needs_refinement, optimal_weights
+from ufd.particles.ridge import Conditioning, ShiftedGram, needs_refinement, optimal_weights
 from ufd.problem.kernels import Potential, ZonalKernel
 from ufd.problem.penalties import Penalty, QuadraticPenalty
 
@@ -28,6 +28,8 @@ class PopulationModel:
         self, kernel: ZonalKernel, potential: Potential, description: dict[str, Any]
     ) -> None:
         self._kernel, self._potential, self._description = kernel, potential, description
+        # Forces are differences of sums of kernel values, divided by lam.
+        self._conditioning = Conditioning(loss=np.finfo(float).eps)
 
     def describe(self) -> dict[str, Any]:
         """See `Model`."""
@@ -37,6 +39,7 @@ class PopulationModel:
         """See `Model`."""
         gram, slope = self._kernel.values(omega @ omega.T)
         target, pull = self._potential.at(omega)
+        self._conditioning.check(float(np.trace(gram)) / len(gram), lam)
         newton = 0
         if isinstance(penalty, QuadraticPenalty):
             base = penalty.reference

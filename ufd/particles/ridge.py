@@ -22,11 +22,41 @@ _MOST_NEWTON, _CONVERGED, _SMALL = 100, 1e-13, 1e-5
 _LEAST, _SLIGHT, _RIGID = 1e-12, 1e-8, 1e30
 # Below this lam/|G/M| residuals are summed in extended precision; see `needs_refinement`.
 _DELICATE = 1e-7
+# Relative error of forces from which a run is warned.
+_FEW_DIGITS = 1e-5
 
 
 def needs_refinement(size: float, lam: float) -> bool:
     """Whether lam is so small against the matrix that residuals divided by it lose digits."""
     return lam < _DELICATE * size
+
+
+class Conditioning:
+    """Warns, once, when regularisation is so small that forces lose most of their digits.
+
+    Args:
+        loss: Relative error of a force is about ``loss * |G/M| / lam``.
+    """
+
+    def __init__(self, loss: float) -> None:
+        self._loss, self._warned = loss, False
+
+    def check(self, size: float, lam: float) -> None:
+        """Warn if fewer than five digits are left.
+
+        Args:
+            size: Mean eigenvalue scale of the matrix, such as the mean kappa(omega, omega).
+            lam: Regularisation.
+        """
+        error = self._loss * size / lam
+        if error > _FEW_DIGITS and not self._warned:
+            self._warned = True
+            logger.warning(
+                "lam = %.3g is near the limit of double precision: the forces on the particles may "
+                "be off by %.0e relatively; take a larger lam",
+                lam,
+                error,
+            )
 
 
 class ShiftedGram:

@@ -12,7 +12,7 @@ from scipy.linalg.blas import dsyrk
 
 from ufd.parallel import total
 from ufd.particles.models import Fit
-from ufd.particles.ridge import ShiftedGram, needs_refinement, optimal_weights
+from ufd.particles.ridge import Conditioning, ShiftedGram, needs_refinement, optimal_weights
 from ufd.problem.features import Pullback
 from ufd.problem.penalties import Penalty, QuadraticPenalty
 
@@ -50,6 +50,8 @@ class SampledModel:
     ) -> None:
         self._rows, self._targets, self._weight = rows, targets, weight
         self._comm, self._description = comm, description
+        # Residuals in extended precision save the digits that the division by lam would cost.
+        self._conditioning = Conditioning(loss=float(np.finfo(np.longdouble).eps))
 
     def describe(self) -> dict[str, Any]:
         """See `Model`."""
@@ -95,6 +97,7 @@ class SampledModel:
     def _primal(self, features: Array, start: Array, lam: float) -> tuple[Array, Array]:
         gram = self._gram(features)
         width, size = len(gram), float(np.trace(gram)) / len(gram)
+        self._conditioning.check(size, lam)
         factor = ShiftedGram(gram, lam)
         v = factor.solve(self._sum(features.T @ start))
         alpha = (start - features @ v / width) / lam
