@@ -14,7 +14,8 @@ from scipy import special
 
 import ufd
 from ufd.problem.harmonics import multiplicities, zonal_sum
-from ufd.problem.kernels import network_output, population_kernel, teacher_potential
+from ufd.problem.kernels import population_kernel
+from ufd.problem.potentials import network_output, teacher_potential
 
 DIMS = [1, 2, 4]
 MIXED = ufd.ReLU() + 0.5 * ufd.ReLU(power=2)

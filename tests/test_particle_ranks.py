@@ -12,8 +12,8 @@ from mpi4py import MPI
 import ufd
 from ufd.particles.rows import SampleRows, split
 from ufd.particles.sampled import SampledModel
-from ufd.problem.kernels import network_output
 from ufd.problem.penalties import PowerPenalty, QuadraticPenalty
+from ufd.problem.potentials import network_output
 
 SPHERE, MIXED = ufd.Sphere(2), ufd.ReLU() + 0.5 * ufd.ReLU(power=2)
 TEACHER = ufd.VonMisesFisher([0.48, -0.6, 0.64], 3.0)

@@ -19,8 +19,9 @@ from ufd.particles.flows import Training
 from ufd.particles.population import PopulationModel
 from ufd.particles.rows import SampleRows
 from ufd.particles.sampled import SampledModel
-from ufd.problem.kernels import population_kernel, teacher_potential
+from ufd.problem.kernels import population_kernel
 from ufd.problem.penalties import PowerPenalty, QuadraticPenalty, penalty_of
+from ufd.problem.potentials import teacher_potential
 
 MIXED = ufd.ReLU() + 0.5 * ufd.ReLU(power=2)
 SOFT = ufd.Activation(lambda t: np.exp(t) + t**2, lambda t: np.exp(t) + 2 * t)

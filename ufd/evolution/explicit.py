@@ -149,7 +149,10 @@ class RKC:
         if self._direction is None or self._age >= self._REFRESH or self._radius_at == t:
             report.evaluations += self._update_radius(system, t, values, first)
         self._radius_at = t
-        stages = max(2, 1 + math.ceil(math.sqrt(1 + 1.54 * dt * self._radius)))
+        if not math.isfinite(self._radius):
+            self._direction, report.failure = None, "the velocity is not finite near the state"
+            return report
+        stages = max(2, math.ceil(math.sqrt(1 + 1.54 * dt * self._radius)))
         end = self._stages(system, t, values, dt, first, stages)
         report.evaluations += stages - 1
         report.failure = _finite(end)

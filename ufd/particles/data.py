@@ -22,16 +22,11 @@ from ufd.particles.sampled import SampledModel
 from ufd.problem.checks import shown
 from ufd.problem.densities import Density
 from ufd.problem.features import Feature, RadialBump
-from ufd.problem.kernels import (
-    draw_inputs,
-    network_output,
-    population_kernel,
-    settled_moments,
-    teacher_potential,
-)
+from ufd.problem.kernels import draw_inputs, population_kernel
 from ufd.problem.manifolds import Manifold, Sphere, Torus
 from ufd.problem.measures import Measure
 from ufd.problem.positions import independent
+from ufd.problem.potentials import network_output, settled_moments, teacher_potential
 
 Array = NDArray[np.float64]
 # A kernel of low rank replaces the closed form if all that it drops is below this share of lam.
@@ -166,7 +161,8 @@ def build_model(
             f"eigenvalues of degree 1024; lam = {lam:g}"
         )
     about: dict[str, Any] = {"data": None, "inputs": data.law}
-    if degree is not None and parts and kernel != "closed" and 2 * degree + 1 <= width / 2:
+    cheaper = degree is not None and 2 * degree + 1 <= width / 2
+    if degree is not None and parts and (kernel == "harmonic" or (kernel is None and cheaper)):
         rows = HarmonicRows(population, degree)
         about |= {"kernel": "harmonic", "degree": degree, "truncation": TRUNCATION}
         return SampledModel(rows, rows.targets(parts), 1.0, MPI.COMM_SELF, about)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ufd.particles.models import Fit
 from ufd.particles.ridge import Conditioning, ShiftedGram, needs_refinement, optimal_weights
-from ufd.problem.kernels import Potential, ZonalKernel
+from ufd.problem.kernels import ZonalKernel
 from ufd.problem.penalties import Penalty, QuadraticPenalty
+from ufd.problem.potentials import Potential
 
 Array = NDArray[np.float64]
 

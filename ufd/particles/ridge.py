@@ -20,6 +20,11 @@ logger = logging.getLogger(__name__)
 _MOST_NEWTON, _CONVERGED, _SMALL = 100, 1e-13, 1e-5
 # Bound of the weights, the size from which they count, and the stiffness of one that rests.
 _LEAST, _SLIGHT, _RIGID = 1e-12, 1e-8, 1e30
+# Curvature at the bound below which a penalty is soft, weights that may then rest at once, and
+# the least curvature that a step reckons with.
+_SOFT, _NEAR, _FLAT = 1e6, 1e-2, 1e-8
+# Round-off of the objective relative to its linear part.
+_ROUND = 1e-15
 # Below this lam/|G/M| residuals are summed in extended precision; see `needs_refinement`.
 _DELICATE = 1e-7
 # Relative error of forces from which a run is warned.
@@ -107,6 +112,9 @@ def optimal_weights(gram: Array, target: Array, lam: float, penalty: Penalty) ->
     """
     width = len(target)
     u = np.ones(width)
+    # Where f' is finite at zero and f'' not large, weights are sent to zero at once and together
+    # (Bertsekas's projected Newton method); elsewhere they shrink tenfold at most.
+    soft = bool(penalty.curvature(np.full(1, _LEAST))[0] < _SOFT)
 
     def objective(u: Array) -> float:
         quadratic = u @ (gram @ u) / (2 * width) - target @ u
@@ -115,19 +123,24 @@ def optimal_weights(gram: Array, target: Array, lam: float, penalty: Penalty) ->
     now, before = objective(u), np.inf
     for iteration in range(_MOST_NEWTON):
         r = target - gram @ u / width - lam * penalty.slope(u)
-        rests = (u <= _LEAST) & (r <= 0)
-        shift = np.where(rests, _RIGID, penalty.curvature(u))
+        near = _LEAST
+        if soft:
+            near = max(near, min(_NEAR, float(np.abs(np.maximum(u + r, _LEAST) - u).max())))
+        rests = (u <= near) & (r <= 0)
+        shift = np.where(rests, _RIGID, np.maximum(penalty.curvature(u), _FLAT))
         step = ShiftedGram(gram, lam, shift).solve(np.where(rests, 0.0, r))
+        step = np.where(rests, _LEAST - u, step)
         size = float(np.max(np.abs(step) / np.maximum(u, _SLIGHT)))
         # Round-off ends the quadratic convergence: a small step that has stopped shrinking.
         if size < _CONVERGED or (size < _SMALL and size > before / 2):
             return np.maximum(u + step, _LEAST), iteration
         before, length = size, 1.0
         while length > 1e-10:
-            trial = np.maximum(u + length * step, np.maximum(0.1 * u, _LEAST))
+            trial = np.maximum(u + length * step, _LEAST if soft else np.maximum(0.1 * u, _LEAST))
             then = objective(trial)
             # The objective cannot tell small steps apart.
-            if size < _SMALL or then <= now - 1e-4 * float(r @ (trial - u)):
+            gain = 1e-4 * float(r @ (trial - u)) - _ROUND * float(np.abs(target) @ u)
+            if size < _SMALL or then <= now - gain:
                 break
             length /= 2
         u, now = trial, then

@@ -24,10 +24,11 @@ from ufd.particles.state import ParticleHistory, ParticleState
 from ufd.problem.checks import number, shown
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.features import Feature
-from ufd.problem.kernels import checked_law, network_output
+from ufd.problem.kernels import checked_law
 from ufd.problem.measures import Measure
 from ufd.problem.penalties import penalty_of
 from ufd.problem.positions import independent, quantiles
+from ufd.problem.potentials import network_output
 
 Array = NDArray[np.float64]
 # One iteration of the published experiments, in units of time.

@@ -69,40 +69,24 @@ def zonal_sum_slope(dim: int, coefficients: Array, z: Array) -> Array:
     return zonal_sum(dim + 2, (factor * coefficients)[1:], z)
 
 
-def uniform_rule(dim: int, order: int, kink: bool) -> tuple[Array, Array]:
-    """Nodes t in (-1, 1) and weights of the law of one coordinate of a uniform point of S^dim.
-
-    Args:
-        dim: Of the sphere.
-        order: Nodes, in each half if there is a kink.
-        kink: Split at t = 0, where a function of t may not be smooth.
-    """
+def uniform_rule(dim: int, order: int) -> tuple[Array, Array]:
+    """Gauss nodes t in (-1, 1) and weights of the law of one coordinate of a uniform point."""
     from scipy.special import roots_jacobi
 
     power = dim / 2 - 1
-    if not kink:
-        t, w = roots_jacobi(order, power, power)
-        return t, w / w.sum()
-    # t = 1 - s on [0, 1]: the end weight s^power goes into the rule, (2 - s)^power is smooth.
-    x, w = roots_jacobi(order, 0.0, power)
-    s = (1 + x) / 2
-    w = w * (2 - s) ** power
-    t = 1 - s
-    return np.concatenate([-t, t]), np.concatenate([w, w]) / (2 * w.sum())
+    t, w = roots_jacobi(order, power, power)
+    return t, w / w.sum()
 
 
-def funk_hecke(
-    dim: int, function: Callable[[Array], Array], degree: int, *, kink: bool = False
-) -> Array:
+def funk_hecke(dim: int, function: Callable[[Array], Array], degree: int) -> Array:
     """Coefficients lambda_l = int function(t) P_l(t) of the uniform law of t, (degree + 1,).
 
     Args:
         dim: Of the sphere.
-        function: Of t in [-1, 1]; smooth, except at 0 if there is a ``kink``.
+        function: Of t in [-1, 1]; smooth.
         degree: Highest degree.
-        kink: See above.
     """
-    t, w = uniform_rule(dim, degree + 64, kink)
+    t, w = uniform_rule(dim, degree + 64)
     values = w * function(t)
     return np.array([float(values @ p) for p in zonal_harmonics(dim, degree, t)])
 

@@ -19,8 +19,9 @@ from ufd.problem.checks import shown
 from ufd.problem.densities import Density
 from ufd.problem.features import Activation, Ramps
 from ufd.problem.harmonics import basis, degrees, multiplicities, zonal_harmonics
-from ufd.problem.kernels import population_kernel, settled_moments
+from ufd.problem.kernels import population_kernel
 from ufd.problem.manifolds import Sphere
+from ufd.problem.potentials import settled_moments
 
 Array = NDArray[np.float64]
 # An eigenvalue of the kernel is zero below this share of the largest.

@@ -1,4 +1,4 @@
-"""Population kernels kappa(omega, omega') = E phi(omega, x) phi(omega', x), and what they see.
+"""Population kernels kappa(omega, omega') = E phi(omega, x) phi(omega', x).
 
 On spheres they are zonal: kappa(t), t = omega.omega', for inputs from a rotation-invariant law.
 """
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ufd.exceptions import InputError
 from ufd.problem.checks import shown
-from ufd.problem.densities import Density
 from ufd.problem.features import Activation, Feature, Ramps
 from ufd.problem.harmonics import (
     funk_hecke,
@@ -23,12 +22,13 @@ from ufd.problem.harmonics import (
     zonal_sum_slope,
 )
 from ufd.problem.manifolds import Manifold, Sphere
-from ufd.problem.measures import Measure
 
 Array = NDArray[np.float64]
 LAWS = ("gaussian", "sphere")
-# Degrees of a series are added until what they add is below round-off, up to these.
-_ENOUGH, _MOST_DEGREES, _SMOOTH_DEGREES = 1e-17, 4096, 200
+# Terms of a series below this share of the largest are left out, and how many there are.
+_ENOUGH, _SMOOTH_DEGREES = 1e-17, 200
+# Relative error of the series of a smooth activation that is accepted.
+_RESOLVED = 1e-8
 
 
 def checked_law(law: Any) -> str:
@@ -149,9 +149,10 @@ class SeriesKernel:
         self._sphere, self._law = sphere, law
         if law == "sphere":
             lam = feature.coefficients(sphere.dim, _SMOOTH_DEGREES)
-            self._series = _trimmed(lam**2 * multiplicities(sphere.dim, _SMOOTH_DEGREES))
+            self._series = trimmed(lam**2 * multiplicities(sphere.dim, _SMOOTH_DEGREES))
         else:
-            self._series = _trimmed(_hermite_squares(feature))
+            self._series = trimmed(_hermite_squares(feature))
+        _check_series(feature, sphere, law, float(self.values(np.ones(1))[0][0]))
 
     @property
     def sphere(self) -> Sphere:
@@ -172,6 +173,27 @@ class SeriesKernel:
         return funk_hecke(self._sphere.dim, lambda t: self.values(t)[0], degree)
 
 
+def _check_series(feature: Activation, sphere: Sphere, law: str, found: float) -> None:
+    """Compare kappa(1) with E sigma^2 by a rule that does not mind kinks.
+
+    Raises:
+        InputError: If the activation is too steep for the series.
+    """
+    middles = (np.arange(200_000) + 0.5) / 200_000
+    if law == "gaussian":
+        t = 40 * (2 * middles - 1)
+        weights = np.exp(-t * t / 2)
+    else:
+        # Over the angle: on the circle the law of t is singular at the ends.
+        t, weights = np.cos(np.pi * middles), np.sin(np.pi * middles) ** (sphere.dim - 1)
+    exact = float(weights @ feature.activation(t) ** 2 / weights.sum())
+    if not abs(found - exact) <= _RESOLVED * abs(exact):
+        raise InputError(
+            f"Activation: its series gives kappa(1) = {found:.9g} for E sigma^2 = {exact:.9g}; it "
+            "is too steep for a series, so train it on samples (data=4096)"
+        )
+
+
 def _hermite_squares(feature: Activation) -> Array:
     """Squares of E sigma(Z) He_n(Z)/sqrt(n!), by Gauss-Hermite quadrature."""
     from scipy.special import roots_hermitenorm
@@ -186,7 +208,7 @@ def _hermite_squares(feature: Activation) -> Array:
     return np.array(squares)
 
 
-def _trimmed(series: Array) -> Array:
+def trimmed(series: Array) -> Array:
     """The series without the end that is below round-off."""
     above = np.flatnonzero(np.abs(series) > _ENOUGH * np.abs(series).max())
     return series[: above[-1] + 1]
@@ -204,118 +226,3 @@ def population_kernel(feature: Feature, manifold: Manifold, law: str) -> ZonalKe
     if isinstance(manifold, Sphere) and isinstance(feature, Activation):
         return SeriesKernel(feature, manifold, law)
     raise InputError("data = None: features on a torus need samples; give data=4096 or an array")
-
-
-class Potential(Protocol):
-    """omega -> int kappa(omega, theta) dnu(theta), with its gradient."""
-
-    energy: float
-
-    def at(self, omega: Array) -> tuple[Array, Array]:
-        """Values (M,) and ambient gradients (M, d)."""
-
-
-class ZonalPotential:
-    """The potential of a density with known harmonic moments, through harmonics.
-
-    Args:
-        kernel: Whose eigenvalues weigh the moments.
-        parts: See `Density.moments`.
-    """
-
-    def __init__(self, kernel: ZonalKernel, parts: list[tuple[Array, Array]]) -> None:
-        self._dim = kernel.sphere.dim
-        degree = len(parts[0][1]) - 1
-        weights = kernel.eigenvalues(degree) * multiplicities(self._dim, degree)
-        self._parts = [(axis, _trimmed(weights * moments)) for axis, moments in parts]
-        self.energy = 0.0
-        for axis, moments in parts:
-            for other, series in self._parts:
-                shared = moments[: len(series)] * series
-                self.energy += float(zonal_sum(self._dim, shared, np.array(axis @ other)))
-
-    def at(self, omega: Array) -> tuple[Array, Array]:
-        """See `Potential`."""
-        values, gradient = np.zeros(len(omega)), np.zeros(omega.shape)
-        for axis, series in self._parts:
-            z = np.clip(omega @ axis, -1, 1)
-            values += zonal_sum(self._dim, series, z)
-            gradient += zonal_sum_slope(self._dim, series, z)[:, None] * axis
-        return values, gradient
-
-
-class AtomicPotential:
-    """The potential of point masses, by the kernel itself.
-
-    Args:
-        kernel: A zonal kernel.
-        measure: Point masses.
-    """
-
-    def __init__(self, kernel: ZonalKernel, measure: Measure) -> None:
-        self._kernel, self._measure = kernel, measure
-        values, _ = self.at(measure.points)
-        self.energy = float(values @ measure.weights)
-
-    def at(self, omega: Array) -> tuple[Array, Array]:
-        """See `Potential`."""
-        theta, weights = self._measure.points, self._measure.weights
-        values, gradient = np.zeros(len(omega)), np.zeros(omega.shape)
-        for first in range(0, len(theta), 1024):  # bounded memory
-            share = slice(first, first + 1024)
-            kernel, slope = self._kernel.values(omega @ theta[share].T)
-            values += kernel @ weights[share]
-            gradient += (slope * weights[share]) @ theta[share]
-        return values, gradient
-
-
-def as_atoms(density: Density) -> Measure:
-    """A density as the point masses of a quadrature rule, for integrands with a kink."""
-    manifold = density.manifold
-    order = {1: 8192, 2: 128}.get(manifold.dim, 24)
-    x, w = manifold.quadrature(order)
-    weights = w * np.exp(density.log_density(x))
-    return Measure(x, weights / weights.sum())
-
-
-def teacher_potential(kernel: ZonalKernel, teacher: Density | Measure) -> Potential:
-    """The potential of a teacher: exact for known moments and for atoms, by quadrature else."""
-    if isinstance(teacher, Measure):
-        return AtomicPotential(kernel, teacher)
-    parts = settled_moments(teacher)
-    return ZonalPotential(kernel, parts) if parts else AtomicPotential(kernel, as_atoms(teacher))
-
-
-def settled_moments(density: Density) -> list[tuple[Array, Array]] | None:
-    """Harmonic moments up to where they are below round-off, at most 4096 (1024 off the circle)."""
-    degree, most = 64, _MOST_DEGREES if density.manifold.dim == 1 else _MOST_DEGREES // 4
-    while True:
-        parts = density.moments(degree)
-        if parts is None:
-            return None
-        tail = max(float(np.abs(moments[-8:]).max()) for _, moments in parts)
-        if tail < _ENOUGH or degree >= most:
-            return parts
-        degree *= 2
-
-
-def network_output(feature: Feature, teacher: Density | Measure, inputs: Array) -> Array:
-    """f*(x) = int phi(theta, x) dnu(theta) at inputs (n, d): through harmonics, or atom by atom."""
-    parts = None if isinstance(teacher, Measure) else settled_moments(teacher)
-    if isinstance(feature, Ramps) and parts:
-        dim, degree = len(parts[0][0]) - 1, len(parts[0][1]) - 1
-        count, length = multiplicities(dim, degree), np.linalg.norm(inputs, axis=1)
-        x = inputs / np.where(length > 0, length, 1.0)[:, None]
-        found, output = feature.coefficients(dim, degree), np.zeros(len(inputs))
-        for axis, moments in parts:
-            z = np.clip(x @ axis, -1, 1)
-            for c, k in feature.terms:
-                output += c * length**k * zonal_sum(dim, found[k] * count * moments, z)
-        return output
-    atoms = teacher if isinstance(teacher, Measure) else as_atoms(teacher)
-    output = np.zeros(len(inputs))
-    for first in range(0, len(atoms.points), 512):
-        share = slice(first, first + 512)
-        values, _ = feature.evaluate(atoms.points[share], inputs)
-        output += values @ atoms.weights[share]
-    return output
