@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from mpi4py import MPI
+from sweeps import TINY
 
 from ufd import cli
 from ufd.launch import own_mpirun
@@ -58,6 +59,15 @@ def shared_tmp(comm: MPI.Comm) -> Iterator[Path]:
     comm.Barrier()
     if comm.rank == 0:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny valid case file, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("case.toml")
+    path.write_text(TINY)
+    return path
 
 
 def alone(changes: Mapping[str, str | None]) -> dict[str, str]:

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from sweeps import KAPPA, TINY
+from sweeps import KAPPA
 
 import ufd
 from ufd.config import format_value, parse_change, parse_value, parse_values, read_case
-
-
-@pytest.fixture
-def case(tmp_path, monkeypatch) -> Path:
-    """A tiny valid case file, in the working directory."""
-    monkeypatch.chdir(tmp_path)
-    path = Path("case.toml")
-    path.write_text(TINY)
-    return path
 
 
 @pytest.mark.parametrize(

@@ -28,15 +28,6 @@ teacher = {kind = "von_mises_fisher", mean = [1.0, 0.0], kappa = 1.0}
 SHARP = ["--over", "problem.teacher.kappa=1,1e4,4", "--output", "out"]
 
 
-@pytest.fixture
-def case(tmp_path, monkeypatch) -> Path:
-    """A tiny valid case file, in the working directory."""
-    monkeypatch.chdir(tmp_path)
-    path = Path("case.toml")
-    path.write_text(TINY)
-    return path
-
-
 def test_grid():
     """All combinations, the last key fastest."""
     points = grid([("a.x", [1, 2]), ("b", ["u", [0]])])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import alone
 from said import lines_of
-from sweeps import KAPPA, NAMES, TINY, TWO, statuses, written
+from sweeps import KAPPA, NAMES, TWO, statuses, written
 
 import ufd
 
@@ -38,15 +38,6 @@ jobs = jobs_of(Path("case.toml"), [("problem.p", [1, 2, 3])], Path("out"))
 found = run_jobs(jobs, comm=MPI.COMM_WORLD, across=sys.argv[2] == "across")
 print("at the end:", [(each.status, each.message[:24]) for each in found])
 """
-
-
-@pytest.fixture
-def case(tmp_path, monkeypatch) -> Path:
-    """A tiny valid case file, in the working directory."""
-    monkeypatch.chdir(tmp_path)
-    path = Path("case.toml")
-    path.write_text(TINY)
-    return path
 
 
 @pytest.mark.launches

@@ -99,8 +99,7 @@ def discrete_rate(
             f"{', '.join(STEPPERS)} and increasing times needed"
         )
     level = np.concatenate([[0.0], np.cumsum(log_decay(stepper, rate, steps, controlled))])
-    centred = times - times.mean()
-    return -order_of(kind) * float(centred @ level) / float(centred @ centred)
+    return -order_of(kind) * _slope(times, level)
 
 
 def log_decay(stepper: str, rate: ArrayLike, steps: Array, controlled: bool) -> Array:
@@ -111,11 +110,17 @@ def log_decay(stepper: str, rate: ArrayLike, steps: Array, controlled: bool) -> 
     return halves * np.log(np.abs(method.decay_factor(z)))
 
 
+def _slope(t: Array, y: Array) -> float:
+    """Of the least-squares line."""
+    centred = t - t.mean()
+    return float(centred @ y) / float(centred @ centred)
+
+
 def _line(t: Array, y: Array) -> tuple[float, float, float]:
     """Slope, its standard error with correlated residuals, and the slope's drift."""
     centred = t - t.mean()
     spread = float(centred @ centred)
-    slope = float(centred @ y) / spread
+    slope = _slope(t, y)
     residual = y - y.mean() - slope * centred
     energy = float(residual @ residual)
     scale = 1e-15 * max(1.0, float(np.abs(y).max()))
@@ -126,9 +131,7 @@ def _line(t: Array, y: Array) -> tuple[float, float, float]:
         rho = min(max(rho, 0.0), 0.95)
         error *= math.sqrt((1 + rho) / (1 - rho))
     half = len(t) // 2
-    drift = abs(
-        np.polyfit(t[half:], y[half:], 1)[0] - np.polyfit(t[: half + 1], y[: half + 1], 1)[0]
-    )
+    drift = abs(_slope(t[half:], y[half:]) - _slope(t[: half + 1], y[: half + 1]))
     return slope, error, float(drift)
 
 
