@@ -42,9 +42,12 @@ lint: $(READY) ## Check style and types
 bench: $(READY) ## Run the convergence-rate report on $(RANKS) ranks (minutes)
 	@$(BIN)/mpirun -n $(RANKS) $(BIN)/python benchmarks/convergence_rates.py --again
 
-bench-all: bench ## Run every benchmark and rebuild its tables (an hour)
-	@for script in benchmarks/circle_*.py benchmarks/sphere_*.py; do \
+bench-all: bench ## Run every benchmark and rebuild its tables (hours; TORCH=PYTHON)
+	@for script in benchmarks/circle_*.py benchmarks/sphere_*.py benchmarks/particles_*.py \
+	    benchmarks/two_timescale.py benchmarks/ensemble_ranks.py; do \
 	    echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@if [ -n "$(TORCH)" ]; then $(BIN)/python benchmarks/varpro_vs_paper.py --torch $(TORCH); \
+	    else echo "benchmarks/varpro_vs_paper.py left out: TORCH=PYTHON names one with torch"; fi
 
 clean: ## Remove the environment and all results
 	rm -rf $(VENV) output

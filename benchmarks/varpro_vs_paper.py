@@ -10,8 +10,9 @@ The paper's default circle (arXiv 2504.18208): ReLU features, N = 4096 Gaussian 
 3. The population kernel on the circle at rtol 1e-3: at most 20 dense float64 evaluations.
 4. The Gram matrix of a dense evaluation runs at 80 % of the machine's own matrix product.
 
-PyTorch lives in an environment of its own: --torch names its Python (the script says how to make
-one). Ours is measured with everything but imports: positions, targets, set-up, all evaluations.
+PyTorch lives in an environment of its own, since nothing else here needs it: --torch names its
+Python, as `python3 -m venv output/torch; output/torch/bin/pip install torch numpy` makes one. Ours
+is measured with everything but imports: positions, targets, set-up, all evaluations.
 
     python benchmarks/varpro_vs_paper.py --torch PYTHON        about 8 CPU minutes
 """
