@@ -18,13 +18,15 @@ from ufd.config import Case
 from ufd.evolution.evolve import StopReason
 from ufd.evolution.schedules import landing_times
 from ufd.exceptions import InputError, SolverError
+from ufd.fem.state import State
+from ufd.fem.symmetry import stacked_axes
 from ufd.parallel import on_root
 from ufd.particles.solver import VarProSolver
-from ufd.problem.callables import density as density_of
 from ufd.problem.checks import shown
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.distances import mmd, resolved, sampling_floor
 from ufd.problem.features import Feature
+from ufd.problem.harmonics import basis
 from ufd.problem.identifiability import identifiability
 from ufd.problem.positions import quantiles
 from ufd.solve import solve
@@ -34,6 +36,8 @@ Array = NDArray[np.float64]
 Job = tuple[float, int, int]
 # Tolerance of the diffusion that distances are taken to.
 _REFERENCE_RTOL = 1e-8
+# Degree of the harmonics in which the logarithm of a state without an axis is smoothed.
+_SMOOTHED = 12
 
 
 def compare(
@@ -147,19 +151,54 @@ class _Limit:
     """The diffusion at the times, read once for many distances."""
 
     def __init__(self, problem: UltraFastDiffusion, result: Result, times: list[float]) -> None:
-        self._sphere, self._result, self._times = result.at(0.0).manifold, result, times
-        self.laws = [resolved(result.at(t)) for t in times]
+        states = [result.at(t) for t in times]
+        self._axes = stacked_axes(problem.teacher.axes(), problem.initial.axes())
+        self._densities = [_FrozenState(state, self._axes) for state in states]
+        self.laws = [resolved(state) for state in states]
         self.teacher = resolved(problem.teacher)
         self.to_teacher = [mmd(law, self.teacher) for law in self.laws]
 
     def floors(self, width: int) -> dict[str, list[float]]:
         """Distances of the diffusion's own quantiles and draws, at the times."""
-        own = []
-        for t, law in zip(self._times, self.laws, strict=True):
-            here = density_of(self._sphere, self._result.at(t).density)
-            own.append(mmd((quantiles(here, width), None), law))
+        pairs = zip(self._densities, self.laws, strict=True)
+        own = [mmd((quantiles(here, width), None), law) for here, law in pairs]
         drawn = [sampling_floor(law, width) for law in self.laws]
         return {"quantiles": own, "independent": drawn}
+
+
+class _FrozenState:
+    """A finite-element state as a `Density`, for positions.
+
+    With one axis, quantiles need it on a meridian only. Without, on a surface, its logarithm in
+    harmonics stands for it: smooth, where interpolation has a kink at every edge.
+    """
+
+    def __init__(self, state: State, axes: Array | None) -> None:
+        self.manifold, self._density = state.manifold, state.density
+        self._axes = axes if axes is not None and len(axes) == 1 else None
+        self._series: Array | None = None
+        if self._axes is None and self.manifold.dim == 2:
+            x, w = self.manifold.quadrature(3 * _SMOOTHED)
+            logs = np.log(state.density(x))
+            self._series = (w / w.sum() * logs) @ basis(self.manifold, _SMOOTHED, x)
+
+    def log_density(self, points: Array) -> Array:
+        """See `Density`."""
+        if self._series is not None:
+            return basis(self.manifold, _SMOOTHED, points) @ self._series
+        return np.log(self._density(points))
+
+    def axes(self) -> Array | None:
+        """See `Density`."""
+        return self._axes
+
+    def moments(self, degree: int) -> None:
+        """See `Density`: not known in closed form."""
+        return None
+
+    def describe(self) -> None:
+        """See `Density`."""
+        return None
 
 
 def _jobs(lam: Any, width: Any, seeds: Any, options: dict[str, Any]) -> list[Job]:

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ufd
+from support.record import Claim
 from ufd.analysis.comparison import Comparison, Member, read_comparison
 from ufd.problem.distances import resolved
 from ufd.problem.harmonics import basis, degrees
+from ufd.problem.kernels import population_kernel
 from ufd.storage import read_arrays, write_arrays
 
 Array = NDArray[np.float64]
@@ -148,3 +150,40 @@ def low_on_sphere(points: Array, law: Any, degree: int) -> float:
     l = degrees(ufd.Sphere(2), degree)[1:]
     gap = basis(ufd.Sphere(2), degree, points).mean(axis=0) - law.known.moments[: len(l) + 1]
     return float(np.sqrt(np.sum(4 / ((2 * l - 1) * (2 * l + 1) * (2 * l + 3)) * gap[1:] ** 2)))
+
+
+def crowding(dim: int, width: int, lam: float) -> float:
+    """L^2 kappa_L/lam, L the degree (even on S^2) whose wave is as long as the atoms' spacing.
+
+    What single atoms add to the slope of g, up to a factor of order one.
+    """
+    top = width if dim == 1 else 2 * round(math.sqrt(math.pi * width) / 4)
+    kernel = population_kernel(INJECTIVE, ufd.Sphere(dim), "sphere")
+    return float(top**2 * kernel.eigenvalues(top)[-1] / lam)
+
+
+def in_time(what: str, coarse: Any, fine: Any) -> Claim:
+    """What a ten times smaller rtol changes."""
+    change = float(np.abs(np.array(coarse) / np.array(fine) - 1).max())
+    return Claim(f"{what} with rtol/10 instead, every t", "change below 1 %", f"{change:.2%}",
+                 change < 1e-2)  # fmt: skip
+
+
+def falls(name: str, found: Comparison, lam: float) -> list[Claim]:
+    """The two claims of the limit: in M at a small lam, and in lam at the largest M."""
+    m = found.widths[-1]
+    rows = np.array([found.mean("diffusion", lam, w)[0] for w in found.widths])
+    bias = np.array([found.excess(a, m) for a in found.lams])
+
+    def told(columns: Array) -> str:
+        return "; ".join(
+            f"t = {t:g}: " + ", ".join(f"{v:.2g}" for v in column)
+            for t, column in zip(found.times, columns.T, strict=True)
+        )
+
+    return [
+        Claim(f"{name}: the distance falls with M at lam = {lam:g}", "at every t", told(rows),
+              bool(np.all(np.diff(rows, axis=0) < 0))),
+        Claim(f"{name}: the excess falls with lam at M = {m}", "at every decade and t", told(bias),
+              bool(np.all(np.diff(bias, axis=0) < 0))),
+    ]  # fmt: skip
