@@ -419,3 +419,20 @@ class TestReal:
     def test_refused(self, changes, message):
         with pytest.raises(InputError, match=message):
             ufd.compare(CIRCLE, ufd.ReLU(), **ASKED | changes)
+
+
+def test_sphere():
+    """On S^2 the floor is that of a transported Fibonacci lattice, for one axis and for two."""
+    sphere = ufd.Sphere(2)
+    one = ufd.VonMisesFisher([0.0, 0.6, 0.8], 1.0)
+    two = ufd.Mixture([one, ufd.VonMisesFisher([1.0, 0.0, 0.0], 1.0)], [0.5, 0.5])
+    for teacher in (one, two):
+        problem = ufd.UltraFastDiffusion(teacher, ufd.Uniform(sphere))
+        some = ufd.compare(
+            problem, ufd.ReLU(), 1e-1, 32, [0.1], rtol=1e-2,
+            diffusion={"cells": 2, "degree": 4, "rtol": 1e-4},
+        )  # fmt: skip
+        (floor,) = some.floor(32)
+        lattice = ufd.mmd((ufd.quantiles(teacher, 32), None), teacher)
+        assert floor == pytest.approx(lattice, rel=0.1)
+        assert some.mean("diffusion", 1e-1, 32)[0] > 0.9 * floor
