@@ -20,7 +20,7 @@ from ufd.evolution.schedules import landing_times
 from ufd.exceptions import InputError, SolverError
 from ufd.fem.state import State
 from ufd.fem.symmetry import stacked_axes
-from ufd.parallel import on_root
+from ufd.parallel import agree, on_root
 from ufd.particles.solver import VarProSolver
 from ufd.problem.checks import shown
 from ufd.problem.diffusion import UltraFastDiffusion
@@ -81,24 +81,22 @@ def compare(
         raise InputError("times: a positive time is needed")
     jobs = _jobs(lam, width, seeds, options)
     # Bad input is found before anything long is run, on every rank.
-    for each in sorted(set(jobs), key=lambda job: job[1])[:1]:
+    narrowest = min(width for _, width, _ in jobs)
+    for each in {job[0]: job for job in jobs if job[1] == narrowest}.values():
         VarProSolver(problem, **_arguments(features, each, options))
     precise = {"rtol": _REFERENCE_RTOL, **(diffusion or {})}
     reference = solve(problem, landing, comm=MPI.COMM_SELF, **precise)
     limit = _Limit(problem, reference, landing)
-    own = []
-    for job in _share(jobs, comm):
-        own.append(_run(problem, features, job, landing, limit, options))
-        member = own[-1][0]
-        say(
-            f"lam = {job[0]:g}, width = {job[1]}, seed = {job[2]}: "
-            + (
-                member.failure
-                or f"{member.stats['seconds']:.1f} s, MMD to the diffusion "
-                f"{member.distances['diffusion'][-1]:.3g} at t = {landing[-1]:g}"
-            )
-        )
-    gathered = [pair for share in comm.allgather(own) for pair in share]
+
+    def share() -> list[tuple[Member, list[Array]]]:
+        own = []
+        for job in _share(jobs, comm):
+            own.append(_run(problem, features, job, landing, limit, options))
+            say(_line(own[-1][0], landing[-1]))
+        return own
+
+    own = agree(comm, share)
+    gathered = [pair for theirs in comm.allgather(own) for pair in theirs]
     _measure_width(gathered)
     first = _arguments(features, jobs[0], options)
     configuration = {
@@ -211,6 +209,16 @@ def _jobs(lam: Any, width: Any, seeds: Any, options: dict[str, Any]) -> list[Job
         isinstance(options.get(key), Integral) for key in ("data", "target", "batch")
     )
     return [(a, m, seed) for a in lams for m in widths for seed in range(seeds if drawn else 1)]
+
+
+def _line(member: Member, end: float) -> str:
+    """What a person is told about a finished run."""
+    found = member.failure
+    if not found:
+        distance = member.distances["diffusion"][-1]
+        seconds = member.stats["seconds"]
+        found = f"{seconds:.1f} s, MMD to the diffusion {distance:.3g} at t = {end:g}"
+    return f"lam = {member.lam:g}, width = {member.width}, seed = {member.seed}: {found}"
 
 
 def _listed(value: Any) -> list[Any]:
