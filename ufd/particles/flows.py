@@ -7,6 +7,7 @@ eps u' = lam (g - f'(u)) and tend to it as eps does to 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,7 +157,9 @@ class StochasticFlow(VarProFlow):
         start: Features, whose first fit starts the momentum.
     """
 
-    def __init__(self, training: Training, batches, momentum: float, start: Array) -> None:
+    def __init__(
+        self, training: Training, batches: Callable[[], Model], momentum: float, start: Array
+    ) -> None:
         super().__init__(training)
         self._batches, self._momentum = batches, momentum
         self._outer = training.model.optimum(start, training.lam, training.penalty).outer
