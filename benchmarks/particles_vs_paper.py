@@ -11,9 +11,10 @@ one half each. Each published curve is one unknown seed, 32,000 steps of Euler's
 ours are of second order with error control.
 
 Every run is kept in ``output/particles_vs_paper/`` and done once. Six seeds on the circle take 5
-CPU minutes; a seed on the torus half an hour, three quarters of it in the seven runs of 1,024
+CPU minutes; a seed on the torus half an hour, nearly all of it in the seven runs of 1,024
 features. Large matrices come and go: glibc returns their memory each time unless
-``MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296`` is set, which halves that.
+``MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296`` is set (it was), which
+halves an evaluation.
 
     python benchmarks/particles_vs_paper.py --only circle
     python benchmarks/particles_vs_paper.py --only torus --seeds 1

@@ -121,5 +121,6 @@ def metric_and_cost(seeds: int) -> list[Table]:
     return [
         Table("Torus: minimum-image discrepancy, as published, and the energy MMD, a metric",
               ["set-up", "t", "discrepancy", "MMD"], metric),
-        Table("Cost", ["set-up", "seeds", "evaluations (median)", "seconds (median)"], costs),
+        Table("Cost (seconds by the clock of a busy machine)",
+              ["set-up", "seeds", "evaluations (median)", "seconds (median)"], costs),
     ]  # fmt: skip
