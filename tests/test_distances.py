@@ -83,7 +83,7 @@ def test_mean_distances_of_uniform_laws():
     """4/pi on the circle, 4/3 on S^2, and the one-coordinate integral above."""
     assert energy(ufd.Uniform(CIRCLE)) == pytest.approx(4 / math.pi, rel=1e-14)
     assert energy(ufd.Uniform(SPHERE)) == pytest.approx(4 / 3, rel=1e-14)
-    t, w = uniform_rule(5, 4000, False)
+    t, w = uniform_rule(5, 4000)
     expected = w @ np.sqrt(2 - 2 * t)
     assert energy(ufd.Uniform(ufd.Sphere(5))) == pytest.approx(expected, rel=1e-10)
     assert sampling_floor(ufd.Uniform(CIRCLE), 50) == pytest.approx(math.sqrt(4 / math.pi / 50))
