@@ -175,7 +175,7 @@ def published(settings: dict[str, Any]) -> tuple[list[Claim], list[Table]]:
             ])  # fmt: skip
         ratios.append([lam, *slaving(ufd.ReLU(), "gaussian", lam, STEP, degrees),
                        seconds, projecting, descending])  # fmt: skip
-        print(distances[-len(setup.times) :], ratios[-1], flush=True)
+        print(f"lam = {lam:g}: done", flush=True)
     tables = [
         Table("B: slaving ratio S_l = 2^10 (kappa_l + lam)/r_l, and CPU seconds",
               ["lam", *(f"S_{l}" for l in degrees), "RKC, projection", "Euler, projection",
