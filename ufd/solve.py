@@ -17,8 +17,8 @@ from ufd.analysis.modes import clusters
 from ufd.analysis.results import Result
 from ufd.config import Case
 from ufd.evolution.evolve import Observer
-from ufd.evolution.observers import Progress, Recorder
-from ufd.evolution.schedules import landing_times
+from ufd.evolution.observers import Recorder, run_through
+from ufd.evolution.schedules import stored_times
 from ufd.evolution.steppers import SDIRK
 from ufd.exceptions import InputError
 from ufd.fem.diffusion import DiffusionSolver
@@ -86,11 +86,7 @@ def solve(
     Raises:
         InputError: If an argument is out of range; the message names it.
     """
-    landing = landing_times(times)
-    if landing[0] > 0:
-        landing = [0.0, *landing]
-    if landing[-1] == 0:
-        raise InputError("times: the last time must be positive")
+    landing = stored_times(times)
     options = {"rtol": rtol, "stepper": stepper, "dt": dt, "comm": comm, **solver_options}
     solver = DiffusionSolver(problem, cells=cells, degree=degree, mesh=mesh, **options)
     finer_mesh = check_extras(solver, modes, estimate_error)
@@ -200,14 +196,7 @@ def _run(
 
     history, recorder = FieldHistory(solver.problem, solver.space), Recorder(functionals)
     solver.evolution.observers += [history, recorder, *observers]
-    bar = None
-    if progress is not False and solver.comm.rank == 0:
-        bar = Progress(landing[-1], progress)
-        solver.evolution.observers.append(bar)
-    for _ in solver.iterate(landing):
-        pass
-    if bar is not None:
-        bar.close()
+    run_through(solver.evolution, landing, solver.comm.rank == 0 and progress)
     result = Result(
         series=recorder.series,
         status=solver.status,

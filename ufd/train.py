@@ -11,9 +11,8 @@ from mpi4py import MPI
 from ufd.analysis import provenance
 from ufd.analysis.training import TrainingRun
 from ufd.evolution.evolve import Observer
-from ufd.evolution.observers import Progress, Recorder
-from ufd.evolution.schedules import landing_times
-from ufd.exceptions import InputError
+from ufd.evolution.observers import Recorder, run_through
+from ufd.evolution.schedules import stored_times
 from ufd.parallel import on_root
 from ufd.particles.solver import VarProSolver
 from ufd.particles.state import ParticleHistory
@@ -55,11 +54,7 @@ def train(
         InputError: If an argument is out of range; the message names it.
         SolverError: If the outer weights cannot be found.
     """
-    landing = landing_times(times)
-    if landing[0] > 0:
-        landing = [0.0, *landing]
-    if landing[-1] == 0:
-        raise InputError("times: the last time must be positive")
+    landing = stored_times(times)
     solver = VarProSolver(problem, features=features, lam=lam, width=width, comm=comm, **options)
     history = ParticleHistory(solver.manifold)
 
@@ -69,14 +64,7 @@ def train(
 
     recorder = Recorder(lambda values: solver.functionals())
     solver.evolution.observers += [keep, recorder, *observers]
-    bar = None
-    if progress is not False and comm.rank == 0:
-        bar = Progress(landing[-1], progress)
-        solver.evolution.observers.append(bar)
-    for _ in solver.iterate(landing):
-        pass
-    if bar is not None:
-        bar.close()
+    run_through(solver.evolution, landing, comm.rank == 0 and progress)
     settings = solver.describe()
     configuration = {
         "problem": problem.describe(),

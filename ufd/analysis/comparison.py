@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ufd.analysis.orders import OrderFit, fit_order
 from ufd.exceptions import InputError, StorageError
+from ufd.problem.checks import place_of_time
 from ufd.storage import make_directory, read_json, write_json
 
 Array = NDArray[np.float64]
@@ -176,11 +177,7 @@ class Comparison:
         Raises:
             InputError: If it was not compared at; the message lists those that were.
         """
-        for i, stored in enumerate(self.times):
-            if abs(stored - t) <= 1e-12 * max(1.0, abs(t)):
-                return i
-        listed = ", ".join(f"{s:g}" for s in self.times)
-        raise InputError(f"t = {t!r} was not compared at; times: {listed}")
+        return place_of_time(t, self.times, "compared at; times")
 
     def _orders(
         self, name: str, t: float, steps: Sequence[tuple[float, float, int]], sign: float

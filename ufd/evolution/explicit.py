@@ -54,7 +54,7 @@ class Euler:
             of the tangential velocity.
     """
 
-    order, estimate_order, estimates = 1, 2, False
+    order, estimate_order = 1, 2
 
     def __init__(self, retraction: str = "geodesic") -> None:
         self._published = retraction == "normalise"
@@ -72,15 +72,17 @@ class Euler:
     ) -> Step:
         """Advance from t to t + dt."""
         change = dt * system.slope(t, values, ambient=self._published)
-        move = system.retract(values + change) if self._published else None
-        after = system.exponential(values, change) if move is None else move
+        if self._published:
+            after = system.retract(values + change)
+        else:
+            after = system.exponential(values, change)
         return Step(after, evaluations=1, failure=_finite(after))
 
 
 class RK23:
     """Bogacki and Shampine's method of order 3 with its embedded estimate of order 2."""
 
-    name, order, estimate_order, estimates = "rk23", 3, 3, True
+    name, order, estimate_order = "rk23", 3, 3
 
     def step(
         self,
@@ -122,7 +124,7 @@ class RKC:
             drawn data put into the velocity, below the scale on which it bends.
     """
 
-    name, order, estimate_order, estimates = "rkc", 2, 3, True
+    name, order, estimate_order = "rkc", 2, 3
     # Accepted steps between two estimates of the spectral radius, and the margin it is given.
     _REFRESH, _MARGIN, _MOST_ITERATIONS = 25, 1.15, 12
 

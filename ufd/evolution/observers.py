@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ufd.evolution.evolve import Evolution
 
 Array = NDArray[np.float64]
 
@@ -69,3 +71,21 @@ class Progress:
     def close(self) -> None:
         """Leave the terminal in order."""
         self._bar.close()
+
+
+def run_through(evolution: Evolution, landing: Sequence[float], progress: bool | None) -> None:
+    """Advance to every time in turn; collective.
+
+    Args:
+        evolution: What is moved.
+        landing: The times.
+        progress: None or True for a `Progress` on this rank (its ``bar``); False is silent.
+    """
+    bar = None
+    if progress is not False:
+        bar = Progress(landing[-1], progress)
+        evolution.observers.append(bar)
+    for _ in evolution.iterate(landing):
+        pass
+    if bar is not None:
+        bar.close()

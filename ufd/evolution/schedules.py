@@ -27,6 +27,20 @@ def landing_times(times: Sequence[float], start: float = 0.0) -> list[float]:
     return landing
 
 
+def stored_times(times: Sequence[float]) -> list[float]:
+    """Check the times of a run, and put its start before them.
+
+    Raises:
+        InputError: See `landing_times`; or if nothing comes after the start.
+    """
+    landing = landing_times(times)
+    if landing[0] > 0:
+        landing = [0.0, *landing]
+    if landing[-1] == 0:
+        raise InputError("times: the last time must be positive")
+    return landing
+
+
 def doubling_times(end: float, count: int = 5) -> list[float]:
     """The start, then ``count`` times that double up to ``end``: where a decay is seen best."""
     return [0.0, *(end / 2**k for k in reversed(range(count)))]

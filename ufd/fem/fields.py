@@ -11,11 +11,12 @@ import numpy as np
 from dolfinx.io import vtkhdf
 from numpy.typing import ArrayLike, NDArray
 
-from ufd.exceptions import InputError, StorageError
+from ufd.exceptions import StorageError
 from ufd.fem.discretization import Discretization
 from ufd.fem.meshes import SurfaceMesh, sphere_mesh
 from ufd.fem.state import State
 from ufd.parallel import on_root
+from ufd.problem.checks import place_of_time
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.storage import read_arrays, write_arrays
 
@@ -50,11 +51,8 @@ class FieldHistory:
         Raises:
             InputError: If ``t`` was not stored; the message lists the times that were.
         """
-        for stored, values in self._values.items():
-            if abs(stored - t) <= 1e-12 * max(1.0, abs(t)):
-                return State(stored, values, self.space, self.problem.teacher)
-        listed = ", ".join(f"{s:g}" for s in self._values)
-        raise InputError(f"t = {t!r} was not stored; stored times: {listed}")
+        stored = self.times[place_of_time(t, self.times)]
+        return State(stored, self._values[stored], self.space, self.problem.teacher)
 
     def ratio(self, points: ArrayLike, t: float) -> Array:
         """w = mu/nu at points and a stored time; see `State.ratio`."""

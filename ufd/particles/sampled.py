@@ -74,8 +74,7 @@ class SampledModel:
         else:
             alpha, v = self._primal(features, start, lam)
         force = self._sum(pullback(alpha))
-        misfit = lam / 2 * float(total(self._comm, self._weight * float(alpha @ alpha)))
-        return Fit(base + v, v, force, misfit)
+        return Fit(base + v, v, force, self._misfit(alpha, lam))
 
     def fit(self, omega: Array, outer: Array, lam: float) -> Fit:
         """See `Model`."""
@@ -84,8 +83,10 @@ class SampledModel:
     def _finish(self, features: Array, pullback: Pullback, outer: Array, lam: float) -> Fit:
         alpha = (self._targets - features @ outer / len(outer)) / lam
         pressure, force = self._sum(features.T @ alpha), self._sum(pullback(alpha))
-        misfit = lam / 2 * float(total(self._comm, self._weight * float(alpha @ alpha)))
-        return Fit(outer, pressure, force, misfit)
+        return Fit(outer, pressure, force, self._misfit(alpha, lam))
+
+    def _misfit(self, alpha: Array, lam: float) -> float:
+        return lam / 2 * float(total(self._comm, self._weight * float(alpha @ alpha)))
 
     def _sum(self, share: Array) -> Array:
         return total(self._comm, self._weight * share)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ufd.exceptions import InputError, StorageError
+from ufd.exceptions import StorageError
+from ufd.problem.checks import place_of_time
 from ufd.problem.manifolds import Manifold
 from ufd.problem.measures import Measure
 from ufd.storage import read_arrays, write_arrays
@@ -65,11 +66,7 @@ class ParticleHistory:
         Raises:
             InputError: If ``t`` was not stored; the message lists the times that were.
         """
-        for stored, state in self._states.items():
-            if abs(stored - t) <= 1e-12 * max(1.0, abs(t)):
-                return state
-        listed = ", ".join(f"{s:g}" for s in self._states)
-        raise InputError(f"t = {t!r} was not stored; stored times: {listed}")
+        return self._states[self.times[place_of_time(t, self.times)]]
 
     def save(self, path: Path) -> None:
         """Write the states.

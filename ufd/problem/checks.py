@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,24 @@ def number(owner: str, name: str, value: Any, minimum: float = -math.inf) -> flo
         bound = "" if minimum == -math.inf else f" and at least {minimum:g}"
         raise InputError(f"{owner}: {name} = {value!r} must be finite{bound}")
     return result
+
+
+def place_of_time(t: Any, times: Sequence[float], told: str = "stored; stored times") -> int:
+    """The index of a time among ``times``, up to round-off.
+
+    Args:
+        t: The time.
+        times: Those that are known.
+        told: What was not done at another time, and what the known ones are called.
+
+    Raises:
+        InputError: If it is none of them; the message lists them.
+    """
+    for i, known in enumerate(times):
+        if abs(known - t) <= 1e-12 * max(1.0, abs(t)):
+            return i
+    listed = ", ".join(f"{s:g}" for s in times)
+    raise InputError(f"t = {t!r} was not {told}: {listed}")
 
 
 def direction(owner: str, name: str, value: Any) -> NDArray[np.float64]:
