@@ -25,6 +25,12 @@ class StorageError(UfdError, OSError):
     exit_code = 3
 
 
+class Interrupted(UfdError):
+    """A run was asked to stop; the step at hand is discarded and the run can be resumed."""
+
+    exit_code = 75
+
+
 class SolverError(UfdError, RuntimeError):
     """A computation failed in a way that smaller steps do not cure."""
 

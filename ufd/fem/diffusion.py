@@ -5,7 +5,7 @@ nu d_t w = div(nu grad phi(w)) (arXiv 2504.18208 for p = 2) becomes D dw/dt = -K
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,17 @@ class DiffusionSystem:
         if self.problem.source is not None:
             r = r + tau * self.problem.source(t, self.space.nodes)
         return self._stages.solve(r, tau, guess)
+
+    def memory(self) -> dict[str, Array]:
+        """What the next solve depends on beside its arguments: nodal arrays (n,) by name."""
+        return {}
+
+    def recall(self, memory: dict[str, Array]) -> None:
+        """Go on as if `memory` had just been asked for."""
+
+    def interrupt_when(self, asked: Callable[[], bool]) -> None:
+        """Let a stage raise `Interrupted` on all ranks once ``asked()`` is true on one of them."""
+        self._stages.interrupted = asked
 
     def norm(self, error: Array, values: Array) -> float:
         """Relative L1(mu) size of an error in w; near equilibrium relative to |w - 1|.

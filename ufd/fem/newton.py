@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from mpi4py import MPI  # noqa: F401  (loads the MPI library before petsc4py)
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from petsc4py import PETSc
 
 from ufd.evolution.steppers import Stage
+from ufd.exceptions import Interrupted
 from ufd.fem.discretization import Discretization
 from ufd.fem.linear import ShiftedSolver
 from ufd.parallel import largest, smallest, total
@@ -34,6 +37,9 @@ class StageSolver:
         divergence: Gives phi.
         linear: Solver for tau K + diag.
         tolerance: Bound of the residual relative to D (W + |r|), node by node.
+
+    Attributes:
+        interrupted: Asked at every iteration; True on one rank ends the solve on all of them.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class StageSolver:
         self.space, self.divergence, self.linear = space, divergence, linear
         self.tolerance = tolerance
         self.monotone = space.is_m_matrix
+        self.interrupted: Callable[[], bool] = lambda: False
         self._x, self._y = space.K.createVecRight(), space.K.createVecRight()
         self._absolute_K: PETSc.Mat | None = None
 
@@ -79,7 +86,11 @@ class StageSolver:
         return np.max(2e-15 * tau * self._y.array / scale, initial=0.0)
 
     def solve(self, r: Array, tau: float, guess: Array) -> Stage:
-        """Solve one stage; the mass of W equals that of r exactly."""
+        """Solve one stage; the mass of W equals that of r exactly.
+
+        Raises:
+            Interrupted: On all ranks, if one of them was asked to stop.
+        """
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             return self._solve(r, tau, guess)
 
@@ -98,7 +109,10 @@ class StageSolver:
         for iteration in range(_MAX_ITERATIONS + 1):
             scale = D * (w + np.abs(r))
             scale = np.maximum(scale, 1e-300)
-            error = largest(comm, float(np.max(np.abs(F) / scale, initial=0.0)))
+            local = np.array([np.max(np.abs(F) / scale, initial=0.0), self.interrupted()])
+            error, stop = largest(comm, local)
+            if stop:
+                raise Interrupted("the solve of a stage was asked to stop")
             if not np.isfinite(error):
                 return Stage(guess, iteration, krylov, 0.0, "Newton left the domain")
             done = error <= self.tolerance
