@@ -8,7 +8,7 @@ from pathlib import Path
 import meshio
 import numpy as np
 
-from ufd.fem.meshes import SurfaceMesh, circle, icosphere
+from ufd.fem.surfaces import Circle, Icosphere, SurfaceMesh
 
 HERE = Path(__file__).parent
 
@@ -28,6 +28,6 @@ def write(name: str, surface: SurfaceMesh) -> None:
 
 
 if __name__ == "__main__":
-    write("circle_64.msh", circle(64, 1))
-    write("icosphere_2.msh", icosphere(2))
-    write("icosphere_3.msh", icosphere(3))
+    write("circle_64.msh", Circle(64, 1))
+    write("icosphere_2.msh", Icosphere(2))
+    write("icosphere_3.msh", Icosphere(3))

@@ -181,9 +181,9 @@ def test_degree_one_is_an_m_matrix(mesh, contrast, comm):
     space = Discretization(sphere_mesh(*mesh), Rough(ufd.Sphere(mesh[0]), contrast), comm)
     assert space.is_m_matrix
     pointer, columns, values = space.K.getValuesCSR()
-    rows = space.index_map.local_range[0] + np.repeat(np.arange(space.owned), np.diff(pointer))
+    rows = space.first + np.repeat(np.arange(space.owned), np.diff(pointer))
     assert (values[rows != columns] <= 0).all() and (values[rows == columns] > 0).all()
-    sums = np.bincount(rows - space.index_map.local_range[0], values, space.owned)
+    sums = np.bincount(rows - space.first, values, space.owned)
     assert (np.abs(sums) <= 1e-14 * space.K.getDiagonal().array).all()
     assert not uniform((1, 6, 2), comm).is_m_matrix
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import ufd
-from ufd.fem.meshes import circle, cubed_sphere, icosphere
 from ufd.fem.meshfile import obtuse_edges, read_mesh
+from ufd.fem.surfaces import Circle, CubedSphere, Icosphere
 
 MESHES = Path(__file__).parents[1] / "meshes"
 CIRCLE, SPHERE = ufd.Sphere(1), ufd.Sphere(2)
-ICO = icosphere(1)
-RING = circle(8, 1)
+ICO = Icosphere(1)
+RING = Circle(8, 1)
 
 
 def problem(sphere: ufd.Sphere) -> ufd.UltraFastDiffusion:
@@ -56,9 +56,9 @@ def refusal(path: Path, sphere: ufd.Sphere, kind: type, capfd) -> str:
 @pytest.mark.parametrize(
     ("name", "sphere", "built"),
     [
-        ("circle_64.msh", CIRCLE, circle(64, 1)),
-        ("icosphere_2.msh", SPHERE, icosphere(2)),
-        ("icosphere_3.msh", SPHERE, icosphere(3)),
+        ("circle_64.msh", CIRCLE, Circle(64, 1)),
+        ("icosphere_2.msh", SPHERE, Icosphere(2)),
+        ("icosphere_3.msh", SPHERE, Icosphere(3)),
     ],
 )
 def test_shipped_mesh(name, sphere, built):
@@ -160,7 +160,7 @@ def twice(points: np.ndarray) -> np.ndarray:
     return np.vstack([points, points @ turn])
 
 
-T, P, Q = ICO.cells, ICO.points, cubed_sphere(2, 2)
+T, P, Q = ICO.cells, ICO.points, CubedSphere(2, 2)
 QUADS = ("quad", Q.cells[:, [0, 1, 3, 2]])
 DEGENERATE = np.column_stack([T[:1, 0], T[:1, 0], T[:1, 1]])
 FOLDED = moved(P, T[0, 0], -P[T[0, 0]])
@@ -254,7 +254,7 @@ def angles_beyond_half_turn(points: np.ndarray, cells: np.ndarray) -> int:
 
 def test_obtuse_edges_are_counted(tmp_path, caplog):
     """Edges that break the M-matrix are counted and reported, and the mesh is used all the same."""
-    surface = icosphere(2)
+    surface = Icosphere(2)
     # Node 60 moves most of the way to the middle of an edge of its star.
     cell = surface.cells[np.flatnonzero((surface.cells == 60).any(axis=1))[0]]
     middle = surface.points[cell[cell != 60]].mean(axis=0)

@@ -48,6 +48,53 @@ def smallest(comm: MPI.Comm, value: float) -> float:
     return value if comm.size == 1 else comm.allreduce(value, op=MPI.MIN)
 
 
+def share(count: int, comm: MPI.Comm, rank: int | None = None) -> range:
+    """The block of ``count`` numbered things that a rank keeps when all keep equal blocks."""
+    rank = comm.rank if rank is None else rank
+    return range(-(-rank * count // comm.size), -(-(rank + 1) * count // comm.size))
+
+
+def lookup(
+    comm: MPI.Comm, keys: np.ndarray, values: np.ndarray, wanted: np.ndarray, count: int
+) -> np.ndarray:
+    """Values by key, from whichever rank has them; collective.
+
+    Each rank keeps one block of the keys meanwhile, so that none ever holds all values.
+
+    Args:
+        comm: The ranks.
+        keys: Of the values on this rank, (n,), from 0 to ``count`` - 1; all ranks' are different.
+        values: (n, ...).
+        wanted: Keys (m,) whose values this rank asks for.
+        count: How many keys there are on all ranks.
+
+    Returns:
+        (m, ...); of a key that nobody has, zero.
+    """
+    block = share(count, comm)
+
+    def home(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        ranks = numbers * comm.size // max(count, 1)
+        return np.argsort(ranks, kind="stable"), np.bincount(ranks, minlength=comm.size)
+
+    def to_homes(array: np.ndarray, order: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+        return comm.alltoall(np.split(array[order], np.cumsum(sizes)[:-1]))
+
+    keys, wanted = np.asarray(keys, dtype=np.int64), np.asarray(wanted, dtype=np.int64)
+    order, sizes = home(keys)
+    table = np.zeros((len(block), *values.shape[1:]), dtype=values.dtype)
+    for numbers, entries in zip(
+        to_homes(keys, order, sizes), to_homes(values, order, sizes), strict=True
+    ):
+        table[numbers - block.start] = entries
+    order, sizes = home(wanted)
+    asked = to_homes(wanted, order, sizes)
+    answers = comm.alltoall([table[numbers - block.start] for numbers in asked])
+    result = np.empty((len(wanted), *values.shape[1:]), dtype=values.dtype)
+    result[order] = np.concatenate(answers)
+    return result
+
+
 def on_root[T](comm: MPI.Comm, action: Callable[[], T]) -> T:
     """Run ``action`` on rank 0 and hand its result, or its error, to every rank."""
     outcome: tuple[bool, Any] = (True, None)

@@ -22,9 +22,10 @@ from ufd.exceptions import InputError
 from ufd.fem.discretization import Discretization
 from ufd.fem.fields import FieldHistory
 from ufd.fem.linear import ShiftedSolver
-from ufd.fem.meshes import SurfaceMesh, default_degree, sphere_mesh
+from ufd.fem.meshes import default_degree, sphere_mesh
 from ufd.fem.newton import StageSolver
 from ufd.fem.state import State
+from ufd.fem.surfaces import SurfaceMesh
 from ufd.parallel import agree, largest, smallest, total
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.manifolds import Sphere
@@ -141,10 +142,9 @@ def _surface(
             raise InputError(
                 f"{name} = {value!r}: a mesh is given, which has its own; leave it out"
             )
-    if mesh.points.shape[1] != sphere.ambient_dim:
+    if mesh.gdim != sphere.ambient_dim:
         raise InputError(
-            f"mesh: its nodes lie in R^{mesh.points.shape[1]}; the problem needs "
-            f"R^{sphere.ambient_dim}"
+            f"mesh: its nodes lie in R^{mesh.gdim}; the problem needs R^{sphere.ambient_dim}"
         )
     return mesh
 

@@ -32,7 +32,7 @@ class DualNorm:
         # K is singular. A weight on one node alone leaves every solution with a right-hand side
         # of sum zero as it is: the sum of all rows says that psi vanishes at that node.
         ground, stiff = np.zeros(space.owned), space.K.getDiagonal().array
-        if space.owned and space.index_map.local_range[0] == 0:
+        if space.owned and space.first == 0:
             ground[0] = stiff[0]
         self._solver.prepare(1.0, ground)
 

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ufd.exceptions import StorageError
 from ufd.fem.discretization import Discretization
-from ufd.fem.meshes import SurfaceMesh, sphere_mesh
+from ufd.fem.meshes import sphere_mesh
 from ufd.fem.state import State
+from ufd.fem.surfaces import ArrayMesh
 from ufd.parallel import on_root
 from ufd.problem.checks import place_of_time
 from ufd.problem.diffusion import UltraFastDiffusion
@@ -29,21 +30,24 @@ class FieldHistory:
     Args:
         problem: What was solved.
         space: The discretisation on which it was solved.
+
+    Attributes:
+        states: w at the owned nodes by time, (n,) each.
     """
 
     def __init__(self, problem: UltraFastDiffusion, space: Discretization) -> None:
         self.problem, self.space = problem, space
-        self._values: dict[float, Array] = {}
+        self.states: dict[float, Array] = {}
 
     def __call__(self, t: float, values: Array, landed: bool) -> None:
         """See `evolution.evolve.Observer`."""
         if landed:
-            self._values[t] = values.copy()
+            self.states[t] = values.copy()
 
     @property
     def times(self) -> list[float]:
         """The stored times."""
-        return list(self._values)
+        return list(self.states)
 
     def at(self, t: float) -> State:
         """The state at a stored time.
@@ -52,7 +56,7 @@ class FieldHistory:
             InputError: If ``t`` was not stored; the message lists the times that were.
         """
         stored = self.times[place_of_time(t, self.times)]
-        return State(stored, self._values[stored], self.space, self.problem.teacher)
+        return State(stored, self.states[stored], self.space, self.problem.teacher)
 
     def ratio(self, points: ArrayLike, t: float) -> Array:
         """w = mu/nu at points and a stored time; see `State.ratio`."""
@@ -68,7 +72,7 @@ class FieldHistory:
         Raises:
             StorageError: If the file cannot be written.
         """
-        ratios = [self.space.in_input_order(w) for w in self._values.values()]
+        ratios = [self.space.in_input_order(w) for w in self.states.values()]
         surface = self.space.surface
         mesh = {"cell_type": surface.cell_type, "degree": surface.degree}
         if surface.subdivisions is None:
@@ -81,12 +85,12 @@ class FieldHistory:
 
     def write_vtkhdf(self, directory: Path) -> None:
         """Write ``ratio.vtkhdf`` and ``density.vtkhdf`` with a time series each; collective."""
-        mesh, nu = self.space.mesh, np.exp(self.space.log_nu + np.log1p(self.space.defect))
+        mesh, nu = self.space.output_mesh, np.exp(self.space.log_nu + np.log1p(self.space.defect))
         for name, factor in (("ratio", 1.0), ("density", nu)):
             path = directory / f"{name}.vtkhdf"
             vtkhdf.write_mesh(path, mesh)
-            for t, values in self._values.items():
-                data = self.space.to_geometry(values * factor)
+            for t, values in self.states.items():
+                data = self.space.to_output(values * factor)
                 vtkhdf.write_point_data(path, mesh, data, t)
 
 
@@ -111,9 +115,7 @@ def read_fields(path: Path, problem: UltraFastDiffusion, comm: MPI.Comm) -> Fiel
         if "subdivisions" in stored:
             surface = sphere_mesh(problem.manifold.dim, int(stored["subdivisions"]), degree)
         else:
-            surface = SurfaceMesh(
-                stored["points"], stored["cells"], str(stored["cell_type"]), degree
-            )
+            surface = ArrayMesh(stored["points"], stored["cells"], str(stored["cell_type"]), degree)
         times, ratios = stored["times"], stored["ratio"]
     except (KeyError, ValueError, TypeError) as error:
         raise StorageError(f"cannot read {path}: {error} is missing or wrong") from None

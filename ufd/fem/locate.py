@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ufd.exceptions import SolverError
-from ufd.fem.meshes import SurfaceMesh
 from ufd.parallel import largest, total
 
 Array = NDArray[np.float64]
@@ -24,13 +23,13 @@ _TOLERANCE = 1e-9
 class PointLocator:
     """Evaluates nodal functions of one distributed mesh at arbitrary points."""
 
-    def __init__(self, mesh, surface: SurfaceMesh, dofs: NDArray) -> None:
+    def __init__(self, mesh, element, dofs: NDArray) -> None:
         cells = mesh.topology.index_map(mesh.topology.dim).size_local
-        self._gdim = surface.points.shape[1]
+        self._gdim = mesh.geometry.dim
         self._dofs = dofs[:cells]
         self._corners = mesh.geometry.x[:, : self._gdim][mesh.geometry.dofmaps[0][:cells]]
-        self._element = surface.element.basix_element
-        self._simplex = surface.cell_type == "triangle"
+        self._element = element.basix_element
+        self._simplex = self._element.cell_type is basix.CellType.triangle
         centre = basix.geometry(self._element.cell_type).mean(axis=0)
         basis = self._element.tabulate(0, centre[None])[0, 0, :, 0]
         centres = np.einsum("n,cnd->cd", basis, self._corners)

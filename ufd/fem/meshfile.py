@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ufd.exceptions import InputError, StorageError
-from ufd.fem.meshes import SurfaceMesh
+from ufd.fem.surfaces import ArrayMesh, SurfaceMesh
 from ufd.problem.manifolds import Sphere
 
 Array = NDArray[np.float64]
@@ -39,7 +39,7 @@ def read_mesh(path: str | Path, sphere: Sphere) -> SurfaceMesh:
         points, cells = check_closed(points, cells, sphere)
     except InputError as error:
         raise InputError(f"mesh: {path}: {error}") from None
-    surface = SurfaceMesh(points, cells, _CELL[sphere.dim][1], 1)
+    surface = ArrayMesh(points, cells, _CELL[sphere.dim][1], 1)
     bad = len(obtuse_edges(surface))
     if bad:
         _log.warning(
