@@ -25,7 +25,7 @@ def test_the_extra_step_is_taken_where_s_vanishes(amplitude, tau, p):
     r /= space.integrate(r)
 
     def solved(tolerance: float) -> np.ndarray:
-        linear = ShiftedSolver(space.K, space.D)
+        linear = ShiftedSolver(space)
         stage = StageSolver(space, ufd.PowerDivergence(p), linear, tolerance).solve(r, tau, r)
         assert not stage.failure
         return stage.values

@@ -65,7 +65,7 @@ def cases(draw, dims=(1, 2), exponents=(2.0, 1.0, 3.0, 0.5), limit=LOG15):
     teacher = Nodal(ufd.Sphere(dim), surface.points, log_nu)
     space = Discretization(surface, teacher, MPI.COMM_SELF)
     law = ufd.PowerDivergence(draw(st.sampled_from(exponents)))
-    stages = StageSolver(space, law, ShiftedSolver(space.K, space.D))
+    stages = StageSolver(space, law, ShiftedSolver(space))
     states = []
     for _ in range(2):
         w = np.exp(rough(rng, space.nodes, draw(st.floats(0, limit))))

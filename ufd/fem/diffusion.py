@@ -48,14 +48,16 @@ class DiffusionSystem:
         rtol: float,
     ) -> None:
         self.problem, self.space = problem, space
-        self.linear = ShiftedSolver(space.K, space.D, linear)
+        self.linear = ShiftedSolver(space, linear)
         if newton_tol is None:
             # The step after convergence by a factorisation gains three digits or more; what the
             # maximum principle is promised for does without them.
-            polished = self.linear.method == "direct" and not space.is_m_matrix
+            polished = self.linear.exact and not space.is_m_matrix
             newton_tol = float(np.clip(1e-3 * rtol, 1e-13, 1e-9 if polished else 1e-11))
         self.newton_tol = newton_tol
-        self._stages = StageSolver(space, problem.divergence, self.linear, newton_tol)
+        self._stages = StageSolver(
+            space, problem.divergence, self.linear, newton_tol, drift=0.1 * rtol
+        )
 
     def initial_ratio(self, contrast: float) -> Array:
         """w(0) at the owned nodes, scaled to discrete mass 1.
@@ -84,10 +86,11 @@ class DiffusionSystem:
 
     def memory(self) -> dict[str, Array]:
         """What the next solve depends on beside its arguments: nodal arrays (n,) by name."""
-        return {}
+        return self.linear.memory()
 
     def recall(self, memory: dict[str, Array]) -> None:
         """Go on as if `memory` had just been asked for."""
+        self.linear.recall(memory)
 
     def interrupt_when(self, asked: Callable[[], bool]) -> None:
         """Let a stage raise `Interrupted` on all ranks once ``asked()`` is true on one of them."""
@@ -239,7 +242,8 @@ class DiffusionSolver:
             **self.evolution.statistics.as_dict(),
             "dofs": self.space.size,
             "ranks": self.comm.size,
-            "linear_solver": self.system.linear.method,
+            "linear_solver": self.system.linear.name,
+            "linear_factorisations": self.system.linear.factorisations,
             "linear_escalations": self.system.linear.escalations,
             "teacher_quadrature_defect": float(self.space.defect),
         }
@@ -253,7 +257,7 @@ class DiffusionSolver:
             "cell_type": surface.cell_type,
             "stepper": self.stepper.name,
             **self._tolerances,
-            "linear": self.system.linear.method,
+            "linear": self.system.linear.name,
             "m_matrix": self.space.is_m_matrix,
         }
 

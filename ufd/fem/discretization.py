@@ -15,9 +15,11 @@ from mpi4py import MPI
 import numpy as np
 from dolfinx import mesh as dolfinx_mesh
 from numpy.typing import NDArray
+from petsc4py import PETSc
 
 from ufd.exceptions import InputError
 from ufd.fem.elements import ElementMesh
+from ufd.fem.nested import Coarser, NestedMesh
 from ufd.fem.surfaces import SurfaceMesh
 from ufd.parallel import agree, largest, lookup, smallest, total
 from ufd.problem.densities import Density
@@ -75,14 +77,32 @@ class Discretization:
     def _log_teacher(self, positions: Array) -> Array:
         return agree(self.comm, lambda: self._teacher.log_density(_directions(positions)))
 
-    def log_weight(self, positions: Array) -> Array:
-        """log nu at any points, scaled as ``log_nu`` is; collective only if it raises."""
+    def _log_weight(self, positions: Array) -> Array:
+        """log nu at any points of this rank, scaled as ``log_nu`` is; collective."""
         return self._log_teacher(positions) - self._log_scale
 
     def _no_positive_edge(self) -> bool:
         pointer, columns, values = self.K.getValuesCSR()
         rows = self.first + np.repeat(np.arange(self.owned), np.diff(pointer))
         return largest(self.comm, float(np.max(values[rows != columns], initial=0.0))) <= 0
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether there are coarser levels of the same family."""
+        return isinstance(self.grid, NestedMesh) and self.grid.patch.level > 2
+
+    @cached_property
+    def coarser(self) -> list[Coarser]:
+        """Levels below a nested mesh, from the finest of them on; collective."""
+        assert isinstance(self.grid, NestedMesh)
+        return self.grid.hierarchy(self._log_weight)
+
+    @cached_property
+    def low_order(self) -> PETSc.Mat | None:
+        """Stiffness of degree 1 on the nodes of curved quadrilaterals; collective."""
+        if not isinstance(self.grid, ElementMesh) or self.surface.cell_type != "quadrilateral":
+            return None
+        return self.grid.low_order(self._log_weight(self.grid.positions))
 
     def in_input_order(self, values: Array) -> Array:
         """Owned nodal values of all ranks in the numbering of the built mesh; on rank 0 only."""

@@ -28,7 +28,7 @@ class DualNorm:
 
     def __init__(self, space: Discretization, linear: str | None = None) -> None:
         self._space = space
-        self._solver = ShiftedSolver(space.K, space.D, linear)
+        self._solver = ShiftedSolver(space, linear)
         # K is singular. A weight on one node alone leaves every solution with a right-hand side
         # of sum zero as it is: the sum of all rows says that psi vanishes at that node.
         ground, stiff = np.zeros(space.owned), space.K.getDiagonal().array

@@ -18,10 +18,24 @@ from numpy.typing import NDArray
 from petsc4py import PETSc
 
 from ufd.fem.locate import PointLocator
+from ufd.fem.low_order import low_order_edges, triangles_between
 from ufd.fem.stack import compiled
 from ufd.fem.weights import edge_means
 
 Array = NDArray[np.float64]
+
+
+def element_lattice(element) -> tuple[NDArray[np.int64], Array]:
+    """Where the nodes of an element lie.
+
+    Returns:
+        Steps along each axis, (nodes, dim), and the places of the steps in [0, 1], (degree + 1,).
+    """
+    points = element.basix_element.points
+    rounded = np.round(points, 12)
+    _, first = np.unique(rounded[:, 0], return_index=True)
+    along = points[first, 0]
+    return np.abs(points[..., None] - along).argmin(axis=-1), along
 
 
 class ElementMesh:
@@ -125,6 +139,25 @@ class ElementMesh:
         values[diagonal] = -row_sums[rows[diagonal]]
         K.setValuesCSR(pointer, columns, values)
         K.assemble()
+
+    def low_order(self, log_weight: Array) -> PETSc.Mat:
+        """Stiffness of degree 1 on the nodes of quadrilaterals; see `low_order`.
+
+        Args:
+            log_weight: At ``positions``.
+        """
+        steps, _ = element_lattice(self._element)
+        cells = self._space.dofmap.list[: self.mesh.topology.index_map(2).size_local]
+        triangles = cells[:, triangles_between(steps)].reshape(-1, 3)
+        a, b, weights = low_order_edges(self.positions, triangles, log_weight)
+        a, b = (self._map.local_to_global(ends).astype(np.int32) for ends in (a, b))
+        rows, columns = np.concatenate([a, b, a, b]), np.concatenate([b, a, a, b])
+        matrix = PETSc.Mat().create(self.comm)
+        matrix.setSizes(((self.owned, self.size), (self.owned, self.size)))
+        matrix.setType("aij")
+        matrix.setPreallocationCOO(rows, columns)
+        matrix.setValuesCOO(np.concatenate([-weights, -weights, weights, weights]))
+        return matrix
 
     @cached_property
     def _locator(self) -> PointLocator:

@@ -1,125 +1,112 @@
 """Linear systems (tau K + diag(d)) x = b with one fixed K and a moving positive diagonal.
 
-The matrix is scaled symmetrically to unit diagonal. Small systems are factorised (PETSc's own
-Cholesky on one rank, MUMPS otherwise); large ones use CG with algebraic multigrid whose
-interpolation is built from K itself once, never from an early, diagonally dominant matrix.
+Divided by tau, only the diagonal of the matrix moves. How they are solved follows from the mesh and
+its size; PETSc options under the prefix ``ufd_`` change what is inside.
 """
 
 from __future__ import annotations
-
-import itertools
 
 from mpi4py import MPI  # noqa: F401  (loads the MPI library before petsc4py)
 
 import numpy as np
 from numpy.typing import NDArray
-from petsc4py import PETSc
 
 from ufd.exceptions import InputError
+from ufd.fem.discretization import Discretization
+from ufd.fem.factors import Factorised, FrozenFactor
+from ufd.fem.multigrid import AlgebraicMultigrid, GeometricMultigrid
+from ufd.fem.shifted import Method
 
 Array = NDArray[np.float64]
-_NATIVE_LIMIT = 1_000
-DIRECT_LIMIT = 150_000
-_counter = itertools.count()
+PREFIX = "ufd_"
+CHOICES = ("direct", "frozen", "multigrid")
+# Nodes above which, on the sphere, multigrid takes over: measured, one core.
+_NESTED_LIMIT, _TRIANGLES_LIMIT, _CURVED_LIMIT = 600, 10_000, 100_000
+
+
+def _choice(space: Discretization) -> str:
+    """The method for a mesh, by its kind and size."""
+    surface = space.surface
+    if surface.cell_type == "interval":
+        return "direct"  # banded: linear in the nodes
+    if space.is_nested:
+        return "multigrid" if space.size > _NESTED_LIMIT else "direct"
+    if surface.degree == 1:
+        return "multigrid" if space.size > _TRIANGLES_LIMIT else "direct"
+    return "multigrid" if space.size > _CURVED_LIMIT else "frozen"
+
+
+def _method(space: Discretization, choice: str) -> Method:
+    if choice == "direct":
+        return Factorised(space.K, space.D, PREFIX)
+    if choice == "frozen":
+        return FrozenFactor(space.K, space.D, PREFIX)
+    if space.is_nested:
+        return GeometricMultigrid(space.K, space.coarser, PREFIX)
+    return AlgebraicMultigrid(space.K, space.D, PREFIX, space.low_order)
 
 
 class ShiftedSolver:
     """Solves with tau K + diag(d).
 
     Args:
-        K: Symmetric positive semi-definite matrix with zero row sums.
-        method: ``"direct"``, ``"multigrid"`` or None for a choice by size.
+        space: Gives K, a symmetric positive semi-definite matrix with zero row sums.
+        choice: "direct", "frozen" (a factor kept while it is good), "multigrid", or None for a
+            choice by the mesh and its size.
 
     Attributes:
-        method: The method in use.
-        escalations: How often multigrid failed and a factorisation took over.
+        choice: The choice that was made.
+        name: Of the method in use.
+        exact: Whether solutions are right to round-off whatever tolerance is asked for.
+        escalations: How often an iteration failed and a factorisation took over.
         tau: The factor of K that was prepared last.
     """
 
-    def __init__(self, K: PETSc.Mat, D: Array, method: str | None = None) -> None:
-        if method not in (None, "direct", "multigrid"):
-            raise InputError(f'linear = {method!r} must be "direct", "multigrid" or None')
-        self._K = K
-        self._A = K.duplicate(copy=True)
-        self._stiff_diagonal = K.getDiagonal().array.copy()
-        self._diagonal, self._scale = K.createVecRight(), K.createVecRight()
-        self._rhs, self._solution = K.createVecRight(), K.createVecRight()
-        size = K.getSize()[0]
-        self.method = method or ("direct" if size <= DIRECT_LIMIT else "multigrid")
-        self._prefix = f"ufd_{next(_counter)}_"
-        if self.method == "direct":
-            native = K.comm.size == 1 and size <= _NATIVE_LIMIT
-            self._ksp = self._direct("petsc" if native else "mumps")
-        else:
-            self._ksp = self._multigrid(D)
-        self._fallback: PETSc.KSP | None = None
+    def __init__(self, space: Discretization, choice: str | None = None) -> None:
+        if choice is not None and choice not in CHOICES:
+            raise InputError(
+                f"linear = {choice!r} must be one of {', '.join(map(repr, CHOICES))}, or None"
+            )
+        self._space = space
+        self.choice = choice or _choice(space)
+        self._solver = _method(space, self.choice)
+        self._fallback: Factorised | None = None
+        self.exact, self.name = self._solver.exact, self._solver.name
+        self._b, self._x = space.K.createVecRight(), space.K.createVecRight()
         self.escalations = 0
         self.tau = np.nan
 
-    def _direct(self, package: str) -> PETSc.KSP:
-        ksp = PETSc.KSP().create(self._K.comm)
-        ksp.setType("preonly")
-        pc = ksp.getPC()
-        pc.setType("cholesky")
-        pc.setFactorSolverType(package)
-        if package == "petsc":
-            pc.setFactorOrdering("nd")
-        ksp.setOptionsPrefix(self._prefix)
-        ksp.setFromOptions()
-        return ksp
+    @property
+    def factorisations(self) -> int:
+        """How many were made, of the whole matrix."""
+        more = self._fallback.factorisations if self._fallback else 0
+        return self._solver.factorisations + more
 
-    def _multigrid(self, D: Array) -> PETSc.KSP:
-        ksp = PETSc.KSP().create(self._K.comm)
-        ksp.setType("cg")
-        ksp.setNormType(PETSc.KSP.NormType.NATURAL)
-        ksp.getPC().setType("gamg")
-        options = PETSc.Options(self._prefix)
-        defaults = {
-            "pc_gamg_reuse_interpolation": "true",
-            "mg_levels_ksp_type": "chebyshev",
-            "mg_levels_pc_type": "jacobi",
-        }
-        for key, value in defaults.items():
-            if not options.hasName(key):
-                options[key] = value
-        ksp.setOptionsPrefix(self._prefix)
-        ksp.setFromOptions()
-        for key in defaults:
-            options.delValue(key)
-        # The first set-up fixes the interpolation: K, made definite by a little of D.
-        self.prepare(1.0, 1e-3 * D, ksp)
-        ksp.setUp()
-        return ksp
-
-    def prepare(self, tau: float, d: Array, ksp: PETSc.KSP | None = None) -> None:
+    def prepare(self, tau: float, d: Array) -> None:
         """Set the matrix tau K + diag(d)."""
         self.tau = tau
         with np.errstate(over="ignore"):
-            diagonal = tau * self._stiff_diagonal + d
-        self._scale.array = 1 / np.sqrt(diagonal)
-        self._diagonal.array = diagonal
-        self._K.copy(self._A, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
-        self._A.scale(tau)
-        self._A.setDiagonal(self._diagonal)
-        self._A.diagonalScale(self._scale, self._scale)
-        (ksp or self._ksp).setOperators(self._A)
+            self._shift = d / tau
+        self._solver.update(self._shift)
 
     def solve(self, b: Array, rtol: float) -> tuple[Array, int, bool]:
         """Solution, Krylov iterations, and whether it can be trusted."""
-        scale = self._scale.array
-        self._rhs.array = b * scale
-        if self.method == "direct":
-            self._ksp.solve(self._rhs, self._solution)
-            good, iterations = self._ksp.getConvergedReason() > 0, 0
-        else:
-            self._ksp.setTolerances(rtol=rtol, max_it=80)
-            self._ksp.solve(self._rhs, self._solution)
-            good = self._ksp.getConvergedReason() > 0
-            iterations = self._ksp.getIterationNumber()
-            if not good:
-                self.escalations += 1
-                self._fallback = self._fallback or self._direct("mumps")
-                self._fallback.setOperators(self._A)
-                self._fallback.solve(self._rhs, self._solution)
-                good = self._fallback.getConvergedReason() > 0
-        return self._solution.array * scale, iterations, good
+        self._b.array = b
+        self._b.scale(1 / self.tau)
+        count, good = self._solver.solve(self._b, self._x, rtol)
+        if not good and not self.exact:
+            self.escalations += 1
+            self._fallback = self._fallback or Factorised(
+                self._space.K, self._space.D, f"{PREFIX}fallback_"
+            )
+            self._fallback.update(self._shift)
+            _, good = self._fallback.solve(self._b, self._x, rtol)
+        return self._x.array.copy(), count, good
+
+    def memory(self) -> dict[str, Array]:
+        """What the next solution depends on beside its arguments, by node, (n,) each."""
+        return self._solver.memory()
+
+    def recall(self, memory: dict[str, Array]) -> None:
+        """Go on as if `memory` had just been asked for."""
+        self._solver.recall(memory)

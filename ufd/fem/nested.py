@@ -6,6 +6,9 @@ and K is summed on one rank, in an order that does not depend on how many there 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from mpi4py import MPI
 
 import numpy as np
@@ -28,6 +31,22 @@ from ufd.parallel import lookup, total
 Array = NDArray[np.float64]
 # Shares of the coarse level differ by one face: this many per rank keep them equal to 2 %.
 _FACES_PER_RANK = 64
+# The coarsest level of a hierarchy: 162 nodes, factorised in no time.
+_COARSEST = 2
+
+
+class Coarser(NamedTuple):
+    """What multigrid needs of a level below another.
+
+    Attributes:
+        K: Its stiffness matrix.
+        prolongation: From it to the level above.
+        restriction: The transpose, stored: products with it sum in a fixed order.
+    """
+
+    K: PETSc.Mat
+    prolongation: PETSc.Mat
+    restriction: PETSc.Mat
 
 
 class Level:
@@ -156,7 +175,7 @@ class NestedMesh(Level):
     """The finest level of an icosphere, with those below; see `surfaces.DistributedMesh`.
 
     Attributes:
-        coarser: The levels below, from the icosahedron on.
+        coarser: The levels below that a hierarchy uses, from the coarsest on.
     """
 
     def __init__(self, level: int, comm: MPI.Comm) -> None:
@@ -171,15 +190,33 @@ class NestedMesh(Level):
             # A vertex of a coarser level is also one of the shared level.
             patch.owners = (whole.owners[0][: len(patch.points)], *patch.owners[1:])
         patches.append(restricted(whole, comm.rank))
+        del whole
         for _ in range(level - shared):
             patches.append(restricted(refined(patches[-1]), comm.rank))
         super().__init__(patches.pop(), comm)
-        self.coarser = [Level(patch, comm) for patch in patches]
+        self.coarser = [Level(patch, comm) for patch in patches[_COARSEST:]]
         self._own_faces = self.patch.owners[2] == comm.rank
 
     def faces(self) -> NDArray[np.int64]:
         """The faces of this rank as node numbers of the whole mesh, (m, 3)."""
         return self.patch.vertices[self.patch.faces[self._own_faces]]
+
+    def hierarchy(self, log_weight: Callable[[Array], Array]) -> list[Coarser]:
+        """The levels below, from the finest of them on, for multigrid; can be asked for once.
+
+        Args:
+            log_weight: Logarithm of the weight at points (n, 3).
+        """
+        result = []
+        above: Level = self
+        while self.coarser:
+            level = self.coarser.pop()
+            up = above.prolongation(level)
+            down = PETSc.Mat()
+            up.transpose(down)
+            result.append(Coarser(level.stiffness(log_weight(level.positions)), up, down))
+            above = level
+        return result
 
     def evaluate(self, values: Array, points: Array) -> Array:
         """Values (owned, ...) at points of the sphere (n, 3), linear on each flat face.

@@ -25,6 +25,10 @@ from ufd.problem.divergences import PowerDivergence
 
 Array = NDArray[np.float64]
 _MAX_ITERATIONS = 60
+# Relative tolerances of iterative linear solves: for corrections, and for the full system.
+_LOOSEST, _TIGHTEST, _FULL_RTOL = 0.03, 1e-10, 1e-10
+# A correction by which w rises more than this is not used.
+_LEAP = 10.0
 # A solved stage may miss the mass by this much, relatively; one global factor restores it.
 MASS_DEFECT = 1e-9
 
@@ -37,6 +41,8 @@ class StageSolver:
         divergence: Gives phi.
         linear: Solver for tau K + diag.
         tolerance: Bound of the residual relative to D (W + |r|), node by node.
+        drift: Bound of the residual relative to |W - 1|, both in L1(nu), above which an iterative
+            solver takes one more step.
 
     Attributes:
         interrupted: Asked at every iteration; True on one rank ends the solve on all of them.
@@ -48,9 +54,10 @@ class StageSolver:
         divergence: PowerDivergence,
         linear: ShiftedSolver,
         tolerance: float = 1e-11,
+        drift: float = 1e-9,
     ) -> None:
         self.space, self.divergence, self.linear = space, divergence, linear
-        self.tolerance = tolerance
+        self.tolerance, self.drift = tolerance, drift
         self.monotone = space.is_m_matrix
         self.interrupted: Callable[[], bool] = lambda: False
         self._x, self._y = space.K.createVecRight(), space.K.createVecRight()
@@ -91,21 +98,29 @@ class StageSolver:
         Raises:
             Interrupted: On all ranks, if one of them was asked to stop.
         """
+        law = self.divergence
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            return self._solve(r, tau, guess)
+            s = law.unknown(guess)
+            stage = self._solve(r, tau, guess, s)
+            if not stage.failure or not self.monotone or law.m >= 1:
+                return stage
+            # From below the solution, convergence is sure.
+            safe = np.minimum(s, law.unknown(np.maximum(r, 0.0)))
+            again = self._solve(r, tau, guess, safe)
+            return again._replace(
+                newton=stage.newton + again.newton, krylov=stage.krylov + again.krylov
+            )
 
-    def _solve(self, r: Array, tau: float, guess: Array) -> Stage:
+    def _solve(self, r: Array, tau: float, guess: Array, s: Array) -> Stage:
+        """Newton's iteration from s."""
         space, law, comm = self.space, self.divergence, self.space.comm
         D = space.D
         target = total(comm, float(D @ r))
         if not target > 0 and law.m < 1:
             return Stage(guess, 0, 0, 0.0, "the right-hand side of a stage has no mass")
-        s = law.unknown(guess)
-        if self.monotone and law.m < 1:
-            s = np.minimum(s, law.unknown(np.maximum(r, 0.0)))
         w = law.ratio(s)
         F = tau * self._apply(s) + D * (r - w)
-        krylov, moved, previous = 0, np.inf, np.inf
+        krylov, moved, previous, outside = 0, np.inf, np.inf, False
         for iteration in range(_MAX_ITERATIONS + 1):
             scale = D * (w + np.abs(r))
             scale = np.maximum(scale, 1e-300)
@@ -113,7 +128,7 @@ class StageSolver:
             error, stop = largest(comm, local)
             if stop:
                 raise Interrupted("the solve of a stage was asked to stop")
-            if not np.isfinite(error):
+            if not np.isfinite(error) or outside:
                 return Stage(guess, iteration, krylov, 0.0, "Newton left the domain")
             done = error <= self.tolerance
             if not done and moved < 1e-3 and error > 0.1 * previous:
@@ -125,33 +140,70 @@ class StageSolver:
                 return self._finish(w, target, iteration, krylov)
             if iteration == _MAX_ITERATIONS:
                 break
-            previous = error
-            slope = law.slope(w)
-            full = moved > 0.5
-            self.linear.prepare(tau, D * slope)
-            rhs = D * (slope * s + w - r) if full else -F
-            x, count, good = self.linear.solve(rhs, 1e-10 if full else 1e-3)
+            forcing, previous = self._forcing(error, previous), error
+            self.linear.prepare(tau, D * law.slope(w))
+            full = self.linear.exact and moved > 0.5
+            new, count, good = self._newton_point(s, w, F, r, full, forcing)
             krylov += count
+            if good and not self.linear.exact and self._leaps(new, w):
+                new, count, good = self._newton_point(s, w, F, r, True, _FULL_RTOL)
+                krylov += count
             if not good:
                 return Stage(guess, iteration, krylov, 0.0, "the linear solver did not converge")
-            direction = x - s if full else x
             if self.monotone:
-                new = x if full else s + x
                 w_new = law.ratio(new)
                 F = tau * self._apply(new) + D * (r - w_new)
             else:
-                new, w_new, F = self._search(s, direction, F, r, tau)
+                new, w_new, F = self._search(s, new - s, F, r, tau)
             change = np.abs(w_new - w) / np.maximum(np.abs(w_new), 1e-300)
-            moved = largest(comm, float(np.max(change, initial=0.0)))
+            left = law.m < 1 and not np.min(w_new, initial=np.inf) >= 0
+            moved, outside = largest(comm, np.array([np.max(change, initial=0.0), left]))
             s, w = new, w_new
         return Stage(guess, _MAX_ITERATIONS, krylov, 0.0, "Newton did not converge")
+
+    def _forcing(self, error: float, previous: float) -> float:
+        """Relative tolerance of the next linear solve: what Newton's convergence deserves.
+
+        Eisenstat and Walker (SIAM J. Sci. Comput. 17, 1996), choice 2, and no more than it takes
+        to reach the tolerance.
+        """
+        deserved = _LOOSEST if previous == np.inf else min(_LOOSEST, 0.9 * (error / previous) ** 2)
+        return max(deserved, 0.1 * self.tolerance / error, _TIGHTEST)
+
+    def _newton_point(
+        self, s: Array, w: Array, F: Array, r: Array, full: bool, rtol: float
+    ) -> tuple[Array, int, bool]:
+        """Newton's next s, iterations, and whether it was found.
+
+        The full system is solved for it where entries may fall by orders of magnitude, which would
+        cancel in a correction; the correction needs fewer digits.
+        """
+        if full:
+            rhs = self.space.D * (self.divergence.slope(w) * s + w - r)
+            return self.linear.solve(rhs, rtol)
+        x, count, good = self.linear.solve(-F, rtol)
+        return s + x, count, good
+
+    def _leaps(self, s: Array, w: Array) -> bool:
+        """Whether w would rise tenfold somewhere, or leave its domain, on any rank."""
+        if self.divergence.m >= 1:
+            return False
+        rise = self.divergence.ratio(s) / w
+        far = not (np.max(rise, initial=0.0) <= _LEAP and np.min(rise, initial=1.0) >= 0)
+        return bool(largest(self.space.comm, int(far)))
 
     def _polish(self, s: Array, w: Array, F: Array, tau: float) -> Array:
         """One more step with the matrix at hand.
 
         Residuals just below the tolerance have one sign and add up over the stages of a run; for
-        two triangular solves, or a few iterations, they fall by orders of magnitude.
+        two triangular solves, or a few iterations, they fall by orders of magnitude. Iterations
+        are spent near equilibrium only, where the residual counts relative to w - 1.
         """
+        if not self.linear.exact:
+            sums = np.array([np.abs(F).sum(), self.space.D @ np.abs(w - 1)])
+            residual, distance = total(self.space.comm, sums)
+            if residual <= self.drift * distance:
+                return w
         slope = self.divergence.slope(w)
         if self.linear.tau != tau:
             self.linear.prepare(tau, self.space.D * slope)

@@ -15,13 +15,13 @@ from typing import Protocol
 
 from mpi4py import MPI
 
-import basix
 import basix.ufl
 import numpy as np
+from basix import LagrangeVariant
 from numpy.typing import NDArray
 from petsc4py import PETSc
 
-from ufd.fem.elements import ElementMesh
+from ufd.fem.elements import ElementMesh, element_lattice
 from ufd.fem.icosphere import Patch, icosahedron, refined
 from ufd.fem.nested import NestedMesh
 from ufd.parallel import lookup, share
@@ -83,7 +83,7 @@ class SurfaceMesh(ABC):
             "Lagrange",
             self.cell_type,
             self.degree,
-            lagrange_variant=basix.LagrangeVariant.gll_warped,
+            lagrange_variant=LagrangeVariant.gll_warped,
         )
 
     @abstractmethod
@@ -153,19 +153,6 @@ class NumberedMesh(SurfaceMesh):
         return ElementMesh(points, cells, self.element, comm)
 
 
-def _reference_nodes(cell_type: str, degree: int) -> tuple[NDArray[np.int64], Array]:
-    """Where the nodes of an element lie: steps along each axis (n, dim), and those in [0, 1]."""
-    points = basix.create_element(
-        basix.ElementFamily.P,
-        basix.CellType[cell_type],
-        degree,
-        basix.LagrangeVariant.gll_warped,
-    ).points
-    steps = np.unique(np.round(points[:, 0], 12))
-    along = np.array([points[np.argmin(np.abs(points[:, 0] - s)), 0] for s in steps])
-    return np.abs(points[..., None] - along).argmin(axis=-1), along
-
-
 class Circle(NumberedMesh):
     """The circle in equal arcs; the first starts at the first ambient axis."""
 
@@ -174,17 +161,17 @@ class Circle(NumberedMesh):
     def __init__(self, cells: int, degree: int) -> None:
         self.degree, self.subdivisions = degree, cells
         self.cell_count, self.node_count = cells, cells * degree
-        self._steps, self._along = _reference_nodes("interval", degree)
+        self._steps, self._along = element_lattice(self.element)
 
     def nodes(self, numbers: Numbers) -> Array:
         """See `NumberedMesh.nodes`."""
-        cell, step = np.divmod(np.asarray(numbers), self.degree)
+        cell, step = np.divmod(np.asarray(numbers, dtype=np.int64), self.degree)
         angle = 2 * np.pi * (cell + self._along[step]) / self.cell_count
         return np.column_stack([np.cos(angle), np.sin(angle)])
 
     def connectivity(self, numbers: Numbers) -> NDArray[np.int64]:
         """See `NumberedMesh.connectivity`."""
-        start = np.asarray(numbers)[:, None] * self.degree
+        start = np.asarray(numbers, dtype=np.int64)[:, None] * self.degree
         return (start + self._steps[:, 0]) % self.node_count
 
 
@@ -201,7 +188,7 @@ class CubedSphere(NumberedMesh):
         self.degree, self.subdivisions = degree, cells
         self._n = n = cells * degree
         self.cell_count, self.node_count = 6 * cells**2, 6 * n**2 + 2
-        self._steps, along = _reference_nodes("quadrilateral", degree)
+        self._steps, along = element_lattice(self.element)
         cell, step = np.divmod(np.arange(n + 1), degree)
         angle = np.pi / 2 * ((cell + along[step]) / cells - 0.5)
         # Odd to the last bit: the mesh is symmetric, and its faces lie at 1 and -1 exactly.
@@ -212,7 +199,7 @@ class CubedSphere(NumberedMesh):
 
     def nodes(self, numbers: Numbers) -> Array:
         """See `NumberedMesh.nodes`."""
-        left = np.asarray(numbers)
+        left = np.asarray(numbers, dtype=np.int64)
         lattice = np.empty((len(left), 3), dtype=np.int64)
         for axis, (rows, columns) in enumerate(self._faces):
             here = (left >= 0) & (left < 2 * rows * columns)
@@ -229,7 +216,7 @@ class CubedSphere(NumberedMesh):
     def connectivity(self, numbers: Numbers) -> NDArray[np.int64]:
         """See `NumberedMesh.connectivity`."""
         cells = int(self.subdivisions)  # type: ignore[arg-type]
-        side, place = np.divmod(np.asarray(numbers), cells**2)
+        side, place = np.divmod(np.asarray(numbers, dtype=np.int64), cells**2)
         axis, below = np.divmod(side, 2)
         j, i = np.divmod(place, cells)
         along = i[:, None] * self.degree + self._steps[:, 0]
