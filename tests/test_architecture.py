@@ -28,6 +28,7 @@ FLOORS = {
     "launch": 1,
     "parallel": 1,
     "problem": 1,
+    "signals": 1,
     "storage": 1,
     "evolution": 2,
     "fem": 3,
@@ -35,14 +36,17 @@ FLOORS = {
     "particles": 3,
     "analysis": 4,
     "config": 5,
+    "runs": 5,
     "solve": 6,
     "stored": 6,
     "train": 6,
     "compare": 7,
     "doctor": 7,
+    "job": 7,
     "plan": 7,
     "sweep": 7,
-    "cli": 8,
+    "batch": 8,
+    "cli": 9,
 }
 ROOMS = {"fem", "meanfield", "particles"}
 DOORS = {("meanfield", "ufd.fem.discretization"), ("meanfield", "ufd.fem.spectrum")}

@@ -135,7 +135,7 @@ def test_no_command(call):
     """``ufd`` alone shows its help, as it is, and fails."""
     code, out, err = call()
     assert (code, out) == (2, "")
-    assert err.startswith("Usage: ufd") and err.rstrip().endswith("4 solver.")
+    assert err.startswith("Usage: ufd") and err.rstrip().endswith("ufd run --restart.")
 
 
 def test_output_is_not_overwritten(call, case, tmp_path):
@@ -277,7 +277,7 @@ def test_stopped_run_is_stored(call, case, monkeypatch):
     monkeypatch.setattr(room, "Evolution", functools.partial(room.Evolution, max_steps=9))
     code, out, err = call("run", case, "--output", "out")
     assert (code, err) == (4, "")
-    assert {path.name for path in Path("out").iterdir()} == FILES | REPORT
+    assert {path.name for path in Path("out").iterdir()} == FILES | REPORT | {"checkpoint"}
     result = ufd.load("out")
     assert result.status is ufd.StopReason.TOO_MANY_STEPS
     assert result.times == [0.0, 0.03125, 0.0625, 0.125] and result.stats["steps"] == 9

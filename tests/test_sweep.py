@@ -230,7 +230,7 @@ def test_two_sweeps_at_once(call, case):
         fcntl.flock(place, fcntl.LOCK_EX)
         code, out, err = call(*words)
         assert (code, out) == (3, "")
-        said_once(err, "another sweep is at work in out")
+        said_once(err, "another run or sweep is at work in out")
     finally:
         os.close(place)
     assert call(*words)[0] == 0

@@ -33,6 +33,7 @@ _PUBLIC = {
     "SDIRK3": "evolution.steppers",
     "SDIRK4": "evolution.steppers",
     "StopReason": "evolution.evolve",
+    "Checkpoint": "evolution.checkpoint",
     "DiffusionSolver": "fem.diffusion",
     "spectral_gap": "fem.spectrum",
     "solve": "solve",
@@ -95,6 +96,7 @@ sys.modules[__name__].__class__ = _Package
 if TYPE_CHECKING:
     from ufd.analysis.rates import fit_rate as fit_rate
     from ufd.compare import compare as compare
+    from ufd.evolution.checkpoint import Checkpoint as Checkpoint
     from ufd.evolution.evolve import StopReason as StopReason
     from ufd.evolution.explicit import RK23 as RK23
     from ufd.evolution.explicit import RKC as RKC

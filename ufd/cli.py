@@ -5,23 +5,23 @@ Heavy libraries are imported inside the commands, so that ``ufd --help`` is quic
 
 from __future__ import annotations
 
-import logging
+import shlex
 import sys
-import traceback
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 import click
 
 from ufd import __version__
 from ufd.exceptions import InputError, StorageError, UfdError
-from ufd.launch import is_first_of_its_launcher, refuse_foreign_launcher, refuse_singletons
+from ufd.job import Job
+from ufd.launch import is_first_of_its_launcher
 
-if TYPE_CHECKING:
-    from mpi4py import MPI
-
-_EXIT_CODES = """Exit codes: 0 finished; 2 bad input; 3 input or output; 4 solver."""
+_EXIT_CODES = (
+    "Exit codes: 0 finished; 2 bad input; 3 input or output; 4 solver; "
+    "75 stopped by a signal or the wall clock, to be resumed with ufd run --restart."
+)
 
 
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -71,6 +71,12 @@ _set = click.option(
     type=click.Path(path_type=Path),
     help="Directory of the results; by default output/ and the name of the case.",
 )
+@click.option(
+    "--restart",
+    is_flag=True,
+    help="Go on with the run in that directory; start it if there is none, do nothing if it "
+    "is finished.",
+)
 @click.option("--check", is_flag=True, help="Validate the case and estimate its cost; run nothing.")
 @click.option(
     "--progress/--no-progress",
@@ -80,10 +86,11 @@ _set = click.option(
 @click.option("--report/--no-report", default=True, help="Write report.html at the end.")
 @click.pass_obj
 def run(
-    job: _Job,
+    job: Job,
     case: Path,
     changes: tuple[str, ...],
     output: Path | None,
+    restart: bool,
     check: bool,
     progress: bool | None,
     report: bool,
@@ -100,25 +107,30 @@ def run(
         job.say(*plan_case(settings, case.parent, comm))
         return
     from ufd.evolution.evolve import StopReason
-    from ufd.solve import solve_case
-    from ufd.storage import discard_empty, new_directory
+    from ufd.signals import StopSignals
 
-    place = on_root(comm, lambda: new_directory(output or Path("output") / case.stem))
-    job.say(f"{case}: {comm.size} rank{'s' * (comm.size > 1)}, results in {place}")
-    try:
-        result = solve_case(settings, case.parent, comm=comm, progress=progress)
-    except UfdError:
-        if comm.rank == 0:
-            discard_empty(place)
-        raise
-    result.save(place, comm)
-    if settings.particles is not None:
-        from ufd.compare import compare_case
+    place = output or Path("output") / case.stem
+    words = [word for text in changes for word in ("--set", text)]
+    resume = shlex.join(["ufd", "run", str(case), *words, "--output", str(place), "--restart"])
+    with StopSignals() as signals:
+        from ufd.batch import run_case
 
-        comparison = compare_case(settings, comm=comm, say=click.echo)
-        on_root(comm, lambda: comparison.save(place))
-    job.say(*on_root(comm, lambda: _conclude(place, report)))
-    if result.status is not StopReason.FINISHED:
+        status, worked = run_case(
+            settings,
+            case,
+            place,
+            comm=comm,
+            restart=restart,
+            progress=progress,
+            resume=resume,
+            signals=signals,
+            say=job.say,
+        )
+        if worked or (report and not on_root(comm, (place / "report.html").exists)):
+            job.say(*on_root(comm, lambda: _conclude(place, report)))
+        else:
+            job.say(f"{place}: finished before; nothing is left to do")
+    if status is not StopReason.FINISHED:
         sys.exit(4)
 
 
@@ -168,7 +180,7 @@ def _conclude(place: Path, report: bool) -> list[str]:
 @click.option("--check", is_flag=True, help="Validate and estimate every case; run nothing.")
 @click.pass_obj
 def sweep(
-    job: _Job,
+    job: Job,
     case: Path,
     lists: tuple[str, ...],
     changes: tuple[str, ...],
@@ -198,7 +210,7 @@ def sweep(
         sys.exit(exit_code(outcomes))
 
 
-def _check_all(job: _Job, jobs: list[Any], across: bool) -> None:
+def _check_all(job: Job, jobs: list[Any], across: bool) -> None:
     from mpi4py import MPI
 
     from ufd.parallel import on_root
@@ -228,7 +240,7 @@ def _check_all(job: _Job, jobs: list[Any], across: bool) -> None:
     help="Write one rates.html over all these runs into DIR instead.",
 )
 @click.pass_obj
-def report(job: _Job, directories: tuple[Path, ...], rates: Path | None) -> None:
+def report(job: Job, directories: tuple[Path, ...], rates: Path | None) -> None:
     """Write the report again: report.html of a run, rates.html of a sweep."""
     comm = job.comm
     from ufd.parallel import on_root
@@ -257,49 +269,9 @@ def doctor() -> None:
     sys.exit(1 if worst > 1 else 0)
 
 
-class _Job:
-    """One invocation of ``ufd``: its ranks, once they are known, and how it ends."""
-
-    def __init__(self) -> None:
-        self._comm: MPI.Comm | None = None
-        self._guard: MPI.Comm | None = None
-
-    @property
-    def comm(self) -> MPI.Comm:
-        """All ranks, once it is sure that they know of each other."""
-        if self._comm is None:
-            refuse_foreign_launcher()
-            from mpi4py import MPI
-
-            self._comm, self._guard = MPI.COMM_WORLD, MPI.COMM_WORLD.Dup()
-            refuse_singletons(self._comm.size)
-            logging.basicConfig(format="ufd: %(message)s", level=logging.WARNING)
-            if self._comm.rank:
-                logging.disable()
-        return self._comm
-
-    def say(self, *lines: str) -> None:
-        """Print lines once."""
-        if self.comm.rank == 0:
-            for line in lines:
-                click.echo(line)
-
-    def end(self, error: BaseException) -> NoReturn:
-        """One message for all ranks, and the exit code of the error on each."""
-        if self._guard is not None and self._comm is not None and self._comm.size > 1:
-            from ufd.parallel import exit_together
-
-            exit_together(self._guard, error)
-        if is_first_of_its_launcher():
-            if not isinstance(error, UfdError):
-                traceback.print_exception(error)
-            click.echo(f"ufd: {error}", err=True)
-        sys.exit(error.exit_code if isinstance(error, UfdError) else 1)
-
-
 def main(arguments: list[str] | None = None) -> Any:
     """Entry point of ``ufd``."""
-    job = _Job()
+    job = Job()
     try:
         commands.main(arguments, prog_name="ufd", standalone_mode=False, obj=job)
     except click.exceptions.Abort:

@@ -4,40 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from numbers import Integral
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mpi4py import MPI
 
 from ufd.analysis import provenance
-from ufd.analysis.modes import clusters
 from ufd.analysis.results import Result
 from ufd.config import Case
+from ufd.evolution.checkpoint import Checkpoint
 from ufd.evolution.evolve import Observer
-from ufd.evolution.observers import Recorder, run_through
 from ufd.evolution.schedules import stored_times
 from ufd.evolution.steppers import SDIRK
 from ufd.exceptions import InputError
 from ufd.fem.diffusion import DiffusionSolver
-from ufd.fem.dual_norm import DualNorm
-from ufd.fem.fields import FieldHistory
 from ufd.fem.meshes import SurfaceMesh, checked_cells
 from ufd.fem.meshfile import read_mesh
-from ufd.fem.spectrum import Modes, laplacian_modes, split_width
 from ufd.fem.stack import versions
-from ufd.fem.symmetry import harmonic_names, stacked_axes, symmetry_of
 from ufd.parallel import on_root
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.manifolds import Sphere
-
-FUNCTIONALS = (
-    "mass", "chi2", "chi2_reverse", "divergence", "lyapunov", "min_ratio", "max_ratio"
-)  # fmt: skip
-# Triple products of modes are kept for the first ones only: they decide who drives whom.
-_COUPLED = 12
+from ufd.runs import CHECK, Keeping, differences, run
 
 
 def solve(
@@ -56,6 +45,8 @@ def solve(
     guarantees: bool = False,
     estimate_error: bool = False,
     progress: bool | None = False,
+    checkpoint: Checkpoint | str | PathLike | None = None,
+    restart: bool = False,
     **solver_options: Any,
 ) -> Result:
     """Integrate a problem and keep its density at ``times``; collective.
@@ -78,23 +69,47 @@ def solve(
             ``rtol`` (half of ``dt``), and report the differences; about four times the work.
         progress: None prints a line at each stored time, and a bar on a terminal; True forces
             the bar (under mpirun no rank sees the terminal); False is silent.
+        checkpoint: A directory, or a `Checkpoint`: the run is saved there, every ten minutes and
+            when it stops early, and can be resumed on any number of ranks. It stays there
+            until it is removed.
+        restart: Go on from ``checkpoint``, or start if it holds nothing yet. The arguments must be
+            the same; Python functions in the problem, and ``observers``, cannot be compared.
         **solver_options: newton_tol, linear, contrast of `DiffusionSolver`.
 
     Returns:
         A `Result`; look at its ``status``.
 
     Raises:
-        InputError: If an argument is out of range; the message names it.
+        InputError: If an argument is out of range, or differs from those of the checkpoint; the
+            message names it.
+        StorageError: If a checkpoint is damaged, cannot be written, or is there already.
     """
     landing = stored_times(times)
     options = {"rtol": rtol, "stepper": stepper, "dt": dt, "comm": comm, **solver_options}
     solver = DiffusionSolver(problem, cells=cells, degree=degree, mesh=mesh, **options)
     finer_mesh = check_extras(solver, modes, estimate_error)
-    result = _run(solver, landing, observers, max(modes, int(guarantees)), progress, guarantees)
-    if finer_mesh is not None:
+    keeping = None
+    if checkpoint is not None:
+        output = {"modes": modes, "guarantees": guarantees, "estimate_error": estimate_error}
+        asked_for = {"time": {"times": landing}, "output": output}
+        keeping = Keeping(checkpoint, restart, comm, asked_for)
+    result = run(
+        solver,
+        landing,
+        observers,
+        modes=max(modes, int(guarantees)),
+        guarantees=guarantees,
+        progress=progress,
+        keeping=keeping,
+    )
+    if finer_mesh is not None and not result.status.resumable:
         options |= {"rtol": rtol / 10, "dt": None if dt is None else dt / 2}
         check = DiffusionSolver(problem, **finer_mesh, **options)
-        result.errors = _differences(result, _run(check, landing, (), 0, progress))
+        checked = run(check, landing, progress=progress, keeping=keeping, part=CHECK)
+        if checked.status.resumable:
+            result.status = checked.status
+        else:
+            result.errors = differences(result, checked)
     result.configuration["estimate_error"] = estimate_error
     result.provenance |= on_root(
         comm, lambda: provenance.collect(comm.size, result.configuration, versions())
@@ -147,6 +162,8 @@ def solve_case(
     *,
     comm: MPI.Comm = MPI.COMM_WORLD,
     progress: bool | None = False,
+    checkpoint: Checkpoint | None = None,
+    restart: bool = False,
 ) -> Result:
     """Run a case file; collective.
 
@@ -155,10 +172,12 @@ def solve_case(
         folder: Where the case file lies; paths in it are relative to this.
         comm: The ranks that share the work.
         progress: See `solve`.
+        checkpoint: See `solve`.
+        restart: See `solve`.
 
     Raises:
         InputError: If the problem and the mesh do not fit; the message names the key.
-        StorageError: If the mesh file cannot be read.
+        StorageError: If the mesh file cannot be read; or see `solve`.
     """
     result = solve(
         case.problem.build(),
@@ -166,82 +185,12 @@ def solve_case(
         mesh=_mesh_of(case, folder, comm),
         comm=comm,
         progress=progress,
+        checkpoint=checkpoint,
+        restart=restart,
         modes=case.output.modes,
         guarantees=case.output.guarantees,
         estimate_error=case.output.estimate_error,
         **case.solver_options(),
     )
-    result.configuration["case"] = case.model_dump(mode="json")
+    result.configuration["case"] = case.identity()
     return result
-
-
-def _run(
-    solver: DiffusionSolver,
-    landing: list[float],
-    observers: Sequence[Observer],
-    modes: int,
-    progress: bool | None,
-    guarantees: bool = False,
-) -> Result:
-    found = laplacian_modes(solver.space, modes) if modes else None
-    dual = DualNorm(solver.space, solver.system.linear.method) if guarantees else None
-
-    def functionals(w: np.ndarray) -> dict[str, Any]:
-        row: dict[str, Any] = solver.system.functionals(w)
-        if dual is not None:
-            row["hminus1"] = dual.squared(w - 1)
-        if found is not None:
-            row["amplitudes"] = found.amplitudes(w)
-        return row
-
-    history, recorder = FieldHistory(solver.problem, solver.space), Recorder(functionals)
-    solver.evolution.observers += [history, recorder, *observers]
-    run_through(solver.evolution, landing, solver.comm.rank == 0 and progress)
-    result = Result(
-        series=recorder.series,
-        status=solver.status,
-        stats=solver.stats,
-        times=history.times,
-        configuration={
-            "problem": solver.problem.describe(),
-            "p": solver.problem.divergence.p,
-            "source": solver.problem.source is not None,
-            "solver": solver.describe(),
-        },
-        provenance={},
-        open_fields=lambda: history,
-    )
-    if found is not None:
-        result.spectrum = _spectrum(found, solver.problem, result)
-    return result
-
-
-def _spectrum(found: Modes, problem: UltraFastDiffusion, result: Result) -> dict[str, Any]:
-    width = split_width(found.space.surface.degree)
-    groups = [clusters(found.eigenvalues, each) for each in (max(width, 1e-3), width)]
-    own = problem.teacher.axes()
-    shared = symmetry_of(found, groups, stacked_axes(own, problem.initial.axes()))
-    if own is not None and not len(own):  # a uniform teacher: spherical harmonics
-        names = harmonic_names(found.eigenvalues, problem.manifold.dim)
-    else:
-        names = symmetry_of(found, groups, stacked_axes(own)).names
-    start = result.series["amplitudes"][0] / max(np.sqrt(result.series["chi2"][0]), 1e-300)
-    return {
-        "eigenvalues": found.eigenvalues,
-        "amplitudes": result.at_times("amplitudes"),
-        "invariant": shared.unless_seen(start),
-        "names": np.array(names),
-        "width": width,
-        "coupling": found.coupling(min(_COUPLED, len(found.eigenvalues))),
-    }
-
-
-def _differences(result: Result, check: Result) -> dict[str, np.ndarray]:
-    times = [t for t in result.times if t in check.times]
-    keep = [result.times.index(t) for t in times]
-    errors = {
-        name: np.abs(result.at_times(name)[keep] - replace(check, times=times).at_times(name))
-        for name in FUNCTIONALS
-    }
-    errors["density"] = np.array([result.at(t).l1_distance(check.at(t)) for t in times])
-    return {"times": np.array(times), **errors}

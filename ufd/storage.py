@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,7 +38,8 @@ def new_directory(path: str | os.PathLike) -> Path:
         raise StorageError(f"output: {directory} is not writable")
     if taken is not None:
         raise StorageError(
-            f"output: {directory} is not empty (it holds {taken.name}); name a new one or remove it"
+            f"output: {directory} is not empty (it holds {taken.name}); name a new one, remove it, "
+            "or resume a stopped run with --restart"
         )
     return directory
 
@@ -57,6 +60,40 @@ def discard_empty(directory: Path) -> None:
     """Remove a directory that holds nothing; leave any other."""
     with contextlib.suppress(OSError):
         directory.rmdir()
+
+
+def sync_directory(directory: Path) -> None:
+    """Put the names in a directory on the disk, where the file system knows how.
+
+    Raises:
+        StorageError: If the disk refuses.
+    """
+    try:
+        place = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise StorageError(f"cannot write {directory}: {error.strerror}") from None
+
+
+def discard_tree(directory: Path) -> None:
+    """Remove a directory and all in it; under another name first, so that none sees a half.
+
+    Raises:
+        StorageError: If it cannot be removed.
+    """
+    hidden = directory.with_name(f".{directory.name}.old")
+    try:
+        if directory.exists():
+            shutil.rmtree(hidden, ignore_errors=True)
+            os.replace(directory, hidden)
+        if hidden.exists():
+            shutil.rmtree(hidden)
+    except OSError as error:
+        raise StorageError(f"cannot remove {directory}: {error.strerror or error}") from None
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -89,12 +126,38 @@ def read_arrays(path: Path) -> dict[str, Any]:
         StorageError: If it is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        stream = open(path, "rb")
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from None
+    with stream:
+        return npz_arrays(path, stream)
+
+
+def npz_arrays(path: Path, stream: IO[bytes]) -> dict[str, Any]:
+    """The arrays in the content of an ``.npz`` file; no pickles.
+
+    Raises:
+        StorageError: If it is damaged; the message names ``path``.
+    """
+    try:
+        with np.load(stream, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, TypeError, EOFError, KeyError, RuntimeError, *_ZIP) as error:
         raise StorageError(f"cannot read {path}: it is damaged, or no .npz file") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -115,3 +178,24 @@ def read_json(path: Path) -> Any:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from None
     except ValueError as error:
         raise StorageError(f"cannot read {path}: {error}") from None
+
+
+def first_difference(stored: Any, wanted: Any) -> str:
+    """The first key in which two nested tables of JSON differ, with both values; "" if none."""
+    there, here = dict(_leaves(stored)), dict(_leaves(wanted))
+    for key in {**here, **there}:
+        old, new = there.get(key, "missing"), here.get(key, "missing")
+        if old != new:
+            return f"{key} = {old!r} there, {new!r} here"
+    return ""
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested tables and of the tables in lists."""
+    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        yield key, value
+        return
+    for name, entry in value.items():
+        yield from _leaves(entry, f"{key}.{name}" if key else str(name))

@@ -9,14 +9,16 @@ from typing import Any
 from mpi4py import MPI
 
 from ufd.analysis.results import FIELDS, read_result
-from ufd.analysis.runs import read_run
+from ufd.analysis.runs import CHECKPOINT, RUN, read_run
 from ufd.analysis.training import PARTICLES, read_training
 from ufd.config import problem_from
+from ufd.evolution.checkpoint import stopped_at
 from ufd.exceptions import InputError, StorageError
 from ufd.fem.fields import FieldHistory, read_fields, stored_problem
 from ufd.parallel import on_root
 from ufd.particles.state import ParticleHistory, read_particles
 from ufd.problem.diffusion import UltraFastDiffusion
+from ufd.runs import CHECK, MAIN
 
 
 def load(
@@ -37,7 +39,7 @@ def load(
         stored states (``at``, ``ratio``, ``density``).
 
     Raises:
-        StorageError: If it is missing or damaged.
+        StorageError: If it is missing, damaged or not finished.
         InputError: If the problem held a function and was not given.
     """
     place = Path(path)
@@ -50,10 +52,30 @@ def load(
         raise StorageError(f"cannot read {place}: there is no such run")
     if not place.is_dir():
         return open_fields()
-    run = on_root(comm, lambda: read_run(place))
+    run = on_root(comm, lambda: _finished(place))
     if run.get("kind") != "particles":
         return read_result(place, open_fields)
     return read_training(place, lambda: _particles(place, run, problem, comm))
+
+
+def where_stopped(place: Path) -> str | None:
+    """Where the run in a directory was saved last, and how it goes on; None without a checkpoint.
+
+    To be called on one rank.
+    """
+    for part, which in ((CHECK, " of the second resolution"), (MAIN, "")):
+        found = stopped_at(place / CHECKPOINT / part)
+        if found is not None:
+            t, steps, resume = found
+            return f"t = {t:.6g}{which}, {steps} steps; resume with: {resume}"
+    return None
+
+
+def _finished(place: Path) -> dict[str, Any]:
+    stopped = None if (place / RUN).exists() else where_stopped(place)
+    if stopped is not None:
+        raise StorageError(f"the run in {place} is not finished: it was saved at {stopped}")
+    return read_run(place)
 
 
 def _particles(

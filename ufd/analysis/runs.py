@@ -14,7 +14,7 @@ from ufd.exceptions import StorageError
 from ufd.storage import read_arrays, read_json, write_arrays, write_json
 
 Array = NDArray[np.float64]
-RUN, SERIES = "run.json", "series.npz"
+RUN, SERIES, CHECKPOINT = "run.json", "series.npz", "checkpoint"
 
 
 @dataclass(eq=False)

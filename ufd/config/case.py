@@ -69,6 +69,13 @@ class LimitsTable(Table):
     """``[limits]``."""
 
     contrast: float = Field(1e30, gt=1)
+    wall_clock: float | None = Field(None, gt=0)
+
+
+class CheckpointTable(Table):
+    """``[checkpoint]``; see `Checkpoint`."""
+
+    interval: float = Field(600.0, ge=0)
 
 
 class Case(Table):
@@ -79,6 +86,7 @@ class Case(Table):
     time: TimeTable = TimeTable()
     output: OutputTable = OutputTable()
     limits: LimitsTable = LimitsTable()
+    checkpoint: CheckpointTable = CheckpointTable()
     particles: ParticlesTable | None = None
 
     @property
@@ -92,6 +100,10 @@ class Case(Table):
                 if times:
                     merged(landing_times(times), end=self.time.end)
         return merged(asked or [], self.output.times, end=self.time.end)
+
+    def identity(self) -> dict[str, Any]:
+        """The case as JSON, without what changes no number: when it is saved, and its patience."""
+        return self.model_dump(mode="json", exclude={"checkpoint": True, "limits": {"wall_clock"}})
 
     def solver_options(self) -> dict[str, Any]:
         """Arguments of `DiffusionSolver` that the case fixes, the mesh excepted."""

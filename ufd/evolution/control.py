@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ufd.exceptions import InputError
@@ -33,6 +34,14 @@ class ErrorControl:
         self._previous = scaled
         return True, min(5.0, max(0.2, factor))
 
+    def memory(self) -> dict[str, float]:
+        """What the next judgement depends on beside its arguments."""
+        return {"previous": self._previous}
+
+    def recall(self, memory: Mapping[str, float]) -> None:
+        """Go on as if `memory` had just been asked for."""
+        self._previous = memory["previous"]
+
 
 @dataclass(frozen=True)
 class FixedStep:
@@ -52,3 +61,10 @@ class FixedStep:
     def judge(self, error: float | None, order: int) -> tuple[bool, float]:
         """See `ErrorControl.judge`."""
         return True, 1.0
+
+    def memory(self) -> dict[str, float]:
+        """See `ErrorControl.memory`: nothing."""
+        return {}
+
+    def recall(self, memory: Mapping[str, float]) -> None:
+        """See `ErrorControl.recall`."""

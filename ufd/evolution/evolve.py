@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from numbers import Real
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ufd.evolution.control import ErrorControl, FixedStep
 from ufd.evolution.schedules import landing_times
 from ufd.evolution.steppers import Stepper
-from ufd.exceptions import InputError
+from ufd.exceptions import InputError, Interrupted
 
 Array = NDArray[np.float64]
 
@@ -31,6 +31,13 @@ class StopReason(enum.Enum):
     )
     SOLVES_FAIL = "Most solves fail, however small the step: the last failure is in the statistics."
     TOO_MANY_STEPS = "The largest number of steps was reached before the end time."
+    SIGNAL = "A signal asked the run to stop; it can be resumed."
+    WALL_CLOCK = "The wall-clock limit was reached; the run can be resumed."
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the run was asked to stop, and did not fail."""
+        return self in (StopReason.SIGNAL, StopReason.WALL_CLOCK)
 
 
 # A run that fails this often, and in half of its steps, creeps and will not arrive.
@@ -63,6 +70,31 @@ class Statistics:
         return asdict(self)
 
 
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """All that the steps to come depend on, and the counters so far.
+
+    Attributes:
+        t: Time.
+        values: State on this rank.
+        dt: Size of the next step, before it is cut to land.
+        slopes: Times and slopes that the last step found.
+        control: Memory of the controller.
+        system: Memory of the system, arrays by name; empty for systems without one.
+        statistics: Counters.
+        status: Why the run stopped.
+    """
+
+    t: float
+    values: Array
+    dt: float
+    slopes: list[tuple[float, Array]]
+    control: dict[str, float]
+    system: dict[str, Array]
+    statistics: Statistics
+    status: StopReason
+
+
 class Evolution:
     """A state on its way through time.
 
@@ -74,6 +106,10 @@ class Evolution:
         dt: First step size.
         observers: Called after the start and after every accepted step.
         max_steps: Bound on accepted plus rejected steps.
+
+    Attributes:
+        asked: Collective; called before every step and after a step that was interrupted: a
+            reason to stop, or None.
     """
 
     def __init__(
@@ -90,8 +126,34 @@ class Evolution:
         self.t, self.values, self.dt = 0.0, values, dt
         self.observers, self.max_steps = list(observers), max_steps
         self.status, self.statistics = StopReason.RUNNING, Statistics()
+        self.asked: Callable[[], StopReason | None] = lambda: None
         self._slopes: list[tuple[float, Array]] = []
         self._started = False
+
+    def snapshot(self) -> Snapshot:
+        """The run as it is now; later steps do not change it."""
+        # Explicit systems remember nothing; what a factor was made of may be overwritten.
+        remembered = self.system.memory() if hasattr(self.system, "memory") else {}
+        return Snapshot(
+            t=self.t,
+            values=self.values,
+            dt=self.dt,
+            slopes=list(self._slopes),
+            control=self.control.memory(),
+            system={name: array.copy() for name, array in remembered.items()},
+            statistics=replace(self.statistics),
+            status=self.status,
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot as if the run had never been stopped."""
+        self.t, self.values, self.dt = snapshot.t, snapshot.values, snapshot.dt
+        self._slopes, self.status = list(snapshot.slopes), snapshot.status
+        self.statistics = replace(snapshot.statistics)
+        self.control.recall(snapshot.control)
+        if hasattr(self.system, "recall"):
+            self.system.recall(snapshot.system)
+        self._started = True
 
     def _observe(self, landed: bool) -> None:
         view = self.values.view()
@@ -106,15 +168,37 @@ class Evolution:
             self._observe(landed=True)
 
     def step(self, until: float | None = None) -> bool:
-        """Take one accepted step, not past ``until``; False when the run cannot go on."""
+        """Take one accepted step, not past ``until``; False when the run cannot go on.
+
+        A step that is interrupted is discarded: state, step size, memories and counters are those
+        before it.
+        """
         self.start()
+        reason = self.asked()
+        if reason is not None:
+            self.status = reason
+            return False
+        before = self.snapshot()
+        try:
+            landed = self._accepted_step(until)
+        except Interrupted:
+            self.restore(before)
+            self.status = self.asked() or StopReason.SIGNAL
+            return False
+        if landed is None:
+            return False
+        self._observe(landed)
+        return True
+
+    def _accepted_step(self, until: float | None) -> bool | None:
+        """Whether the step landed on ``until``; None if there is no further step."""
         self.status = StopReason.RUNNING
         begin = time.perf_counter()
         stats = self.statistics
         while True:
             if stats.steps + stats.rejected + stats.failed_solves >= self.max_steps:
                 self.status = StopReason.TOO_MANY_STEPS
-                return False
+                return None
             remaining = np.inf if until is None else until - self.t
             landed = self.dt >= remaining * (1 - 1e-12)
             dt = self.dt if not landed else remaining
@@ -133,7 +217,7 @@ class Evolution:
                 self._slopes = []
                 if stats.failed_solves > max(_FAILURES, stats.steps // 2):
                     self.status = StopReason.SOLVES_FAIL
-                    return False
+                    return None
             else:
                 accept, factor = self.control.judge(report.error, self.stepper.estimate_order)
                 stats.rejected += not accept
@@ -142,7 +226,7 @@ class Evolution:
             self.dt = dt * factor
             if self.dt <= 1e-14 * max(self.t, 1e-6):
                 self.status = StopReason.STEP_TOO_SMALL
-                return False
+                return None
         if self.control.estimates:
             # A step cut short to land says little about the next one: keep the longer.
             self.dt = max(dt * factor, self.dt) if landed and factor > 1 else dt * factor
@@ -153,8 +237,7 @@ class Evolution:
         stats.steps += 1
         stats.largest_mass_defect = max(stats.largest_mass_defect, report.mass_defect)
         stats.seconds += time.perf_counter() - begin
-        self._observe(landed)
-        return True
+        return landed
 
     def advance(self, to: float) -> bool:
         """Step until exactly t = ``to``; False when the run cannot go on.

@@ -30,6 +30,10 @@ class Recorder:
         for name, value in self._functionals(values).items():
             self._columns.setdefault(name, []).append(value)
 
+    def recall(self, series: Mapping[str, Array]) -> None:
+        """Go on from the `series` of a run that was stopped."""
+        self._columns = {name: list(column) for name, column in series.items()}
+
     @property
     def series(self) -> dict[str, Array]:
         """Arrays over the accepted steps, the start included; ``"t"`` is the time."""
@@ -42,9 +46,10 @@ class Progress:
     Args:
         end: Time at which the run ends.
         bar: Show the bar: True, False, or None to show it on a terminal only.
+        steps: Steps taken before this, by a run that is resumed.
     """
 
-    def __init__(self, end: float, bar: bool | None = None) -> None:
+    def __init__(self, end: float, bar: bool | None = None, steps: int = 0) -> None:
         from tqdm import tqdm
 
         self._bar = tqdm(
@@ -55,7 +60,7 @@ class Progress:
             mininterval=0.5,
             leave=False,
         )
-        self._steps = 0
+        self._steps = steps
         self._begin = time.perf_counter()
 
     def __call__(self, t: float, values: Array, landed: bool) -> None:
@@ -74,18 +79,21 @@ class Progress:
 
 
 def run_through(evolution: Evolution, landing: Sequence[float], progress: bool | None) -> None:
-    """Advance to every time in turn; collective.
+    """Advance to every time in turn, from where the run is; collective.
 
     Args:
         evolution: What is moved.
         landing: The times.
         progress: None or True for a `Progress` on this rank (its ``bar``); False is silent.
     """
+    left = [t for t in landing if t >= evolution.t]
     bar = None
     if progress is not False:
-        bar = Progress(landing[-1], progress)
+        # The start is shown too, where there is one: it is no step.
+        taken = evolution.statistics.steps
+        bar = Progress(landing[-1], progress, taken + 1 if taken else 0)
         evolution.observers.append(bar)
-    for _ in evolution.iterate(landing):
+    for _ in evolution.iterate(left):
         pass
     if bar is not None:
         bar.close()

@@ -21,6 +21,7 @@ from ufd.evolution.steppers import SDIRK, SDIRK4, Stage
 from ufd.exceptions import InputError
 from ufd.fem.discretization import Discretization
 from ufd.fem.fields import FieldHistory
+from ufd.fem.focus import Focus
 from ufd.fem.linear import ShiftedSolver
 from ufd.fem.meshes import default_degree, sphere_mesh
 from ufd.fem.newton import StageSolver
@@ -134,13 +135,16 @@ class DiffusionSystem:
 
 
 def _surface(
-    sphere: Sphere, mesh: SurfaceMesh | None, cells: int | None, degree: int | None
+    sphere: Sphere,
+    mesh: SurfaceMesh | None,
+    cells: int | None,
+    degree: int | None,
+    focus: Focus | None,
 ) -> SurfaceMesh:
     if mesh is None:
-        return sphere_mesh(
-            sphere.dim, cells, default_degree(sphere.dim) if degree is None else degree
-        )
-    for name, value in (("cells", cells), ("degree", degree)):
+        degree = default_degree(sphere.dim) if degree is None else degree
+        return sphere_mesh(sphere.dim, cells, degree, focus)
+    for name, value in (("cells", cells), ("degree", degree), ("focus", focus)):
         if value is not None:
             raise InputError(
                 f"{name} = {value!r}: a mesh is given, which has its own; leave it out"
@@ -163,6 +167,7 @@ class DiffusionSolver:
             certified pair: maximum principle, comparison, contraction.
         rtol: Bound of the relative L1(mu) error of a step.
         dt: Fixed step size instead of error control.
+        focus: Draws the nodes of degree 2 and more towards a direction; see `Focus`.
         mesh: A `SurfaceMesh` to use instead of one built from ``cells`` and ``degree``.
         comm: The ranks that share the work.
         observers: Called after every accepted step with (t, values, landed).
@@ -184,6 +189,7 @@ class DiffusionSolver:
         stepper: SDIRK | None = None,
         rtol: float = 1e-6,
         dt: float | None = None,
+        focus: Focus | None = None,
         mesh: SurfaceMesh | None = None,
         comm: MPI.Comm = MPI.COMM_WORLD,
         observers: Sequence[Observer] = (),
@@ -197,7 +203,7 @@ class DiffusionSolver:
                 f"problem: it lives on {problem.manifold}, and the diffusion is solved on spheres; "
                 "train particles there (ufd.train)"
             )
-        surface = _surface(problem.manifold, mesh, cells, degree)
+        surface = _surface(problem.manifold, mesh, cells, degree, focus)
         if not isinstance(stepper, SDIRK | None):
             raise InputError(f"stepper = {stepper!r} must be a method such as ufd.SDIRK4()")
         if newton_tol is not None and not 0 < newton_tol < 1e-3:

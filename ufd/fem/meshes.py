@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 
 from ufd.exceptions import InputError
+from ufd.fem.focus import Focus
 from ufd.fem.surfaces import Circle, CubedSphere, Icosphere, SurfaceMesh
 
 MAX_DEGREE = 8
@@ -51,13 +52,25 @@ def checked_cells(dim: int, cells: int | None, degree: int) -> int:
     return int(cells)
 
 
-def sphere_mesh(dim: int, cells: int | None, degree: int) -> SurfaceMesh:
+def sphere_mesh(
+    dim: int, cells: int | None, degree: int, focus: Focus | None = None
+) -> SurfaceMesh:
     """The mesh of S^dim for a degree: chords or arcs, icosphere level or cells per cube edge.
+
+    Args:
+        dim: 1 or 2.
+        cells: How many, or None for a default.
+        degree: Polynomial degree.
+        focus: Draws the nodes together; not on the icosphere, whose angles are a promise.
 
     Raises:
         InputError: If the degree, the number of cells or the dimension is out of range.
     """
     cells, degree = checked_cells(dim, cells, degree), int(degree)
+    if focus is not None and dim == 2 and degree == 1:
+        raise InputError("focus: degree 1 keeps the angles of the icosphere; use degree 2 or more")
+    if focus is not None and len(focus.direction) != dim + 1:
+        raise InputError(f"focus: direction = {focus.direction} must have {dim + 1} entries")
     if dim == 1:
-        return Circle(cells, degree)
-    return Icosphere(cells) if degree == 1 else CubedSphere(cells, degree)
+        return Circle(cells, degree, focus)
+    return Icosphere(cells) if degree == 1 else CubedSphere(cells, degree, focus)

@@ -60,7 +60,7 @@ class Level:
         input_index: Number of each owned node in the whole mesh, (owned,).
     """
 
-    def __init__(self, patch: Patch, comm: MPI.Comm) -> None:
+    def __init__(self, patch: Patch, comm: MPI.Intracomm) -> None:
         self.comm, self.patch = comm, patch
         mine = patch.owners[0] == comm.rank
         corners = patch.faces[patch.owners[2] == comm.rank].ravel()
@@ -122,7 +122,7 @@ class Level:
             value, row, column, (self.owned, self.size), (self.owned, self.size), self.comm
         )
 
-    def everywhere(self, values: Array) -> Array:
+    def everywhere(self, values: NDArray) -> NDArray:
         """Owned values, (owned, ...), at all vertices of the patch; collective."""
         result = np.empty((len(self.patch.points), *values.shape[1:]), dtype=values.dtype)
         result[self._local[: self.owned]] = values
@@ -133,13 +133,14 @@ class Level:
 
     def prolongation(self, coarse: Level) -> PETSc.Mat:
         """Interpolation from the level below: old nodes keep values, new ones take the mean."""
-        old = len(coarse.index)
-        inside = self._local[: self.owned]
-        kept = inside < old
-        kept_rows, new_rows = np.flatnonzero(kept), np.flatnonzero(~kept)
-        ends = coarse.patch.edges[inside[~kept] - old]
+        # Places differ on a patch that was cut; numbers do not.
+        numbers, old = self.input_index, coarse.size
+        kept_rows, new_rows = np.flatnonzero(numbers < old), np.flatnonzero(numbers >= old)
+        kept = np.searchsorted(coarse.patch.vertices, numbers[kept_rows])
+        split = np.searchsorted(coarse.patch.edge_numbers, numbers[new_rows] - old)
+        ends = coarse.patch.edges[split]
         row = np.concatenate([kept_rows, new_rows, new_rows])
-        column = np.concatenate([inside[kept], ends[:, 0], ends[:, 1]])
+        column = np.concatenate([kept, ends[:, 0], ends[:, 1]])
         value = np.concatenate([np.ones(len(kept_rows)), np.full(2 * len(new_rows), 0.5)])
         shape = (self.owned, self.size), (coarse.owned, coarse.size)
         return _matrix(value, row, coarse.index[column], *shape, self.comm)
@@ -178,7 +179,7 @@ class NestedMesh(Level):
         coarser: The levels below that a hierarchy uses, from the coarsest on.
     """
 
-    def __init__(self, level: int, comm: MPI.Comm) -> None:
+    def __init__(self, level: int, comm: MPI.Intracomm) -> None:
         shared = 0
         while shared < level and counts(shared)[2] < _FACES_PER_RANK * comm.size:
             shared += 1

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from petsc4py import PETSc
 
 from ufd.fem.elements import ElementMesh, element_lattice
+from ufd.fem.focus import Focus
 from ufd.fem.icosphere import Patch, icosahedron, refined
 from ufd.fem.nested import NestedMesh
 from ufd.parallel import lookup, share
@@ -123,23 +124,29 @@ class NumberedMesh(SurfaceMesh):
     Attributes:
         node_count: Number of nodes.
         cell_count: Number of cells.
+        focus: Moves the nodes, if it is given.
     """
 
     node_count: int
     cell_count: int
+    focus: Focus | None = None
 
     @abstractmethod
     def nodes(self, numbers: Numbers) -> Array:
-        """Positions of nodes by number, (n, gdim)."""
+        """Positions of nodes by number before ``focus`` moves them, (n, gdim)."""
 
     @abstractmethod
     def connectivity(self, numbers: Numbers) -> NDArray[np.int64]:
         """Node numbers of cells by number, (m, nodes per cell)."""
 
+    def _placed(self, numbers: Numbers) -> Array:
+        points = self.nodes(numbers)
+        return points if self.focus is None else self.focus(points)
+
     @cached_property
     def points(self) -> Array:  # type: ignore[override]
         """All nodes, (n, gdim)."""
-        return self.nodes(range(self.node_count))
+        return self._placed(range(self.node_count))
 
     @cached_property
     def cells(self) -> NDArray[np.int64]:  # type: ignore[override]
@@ -148,7 +155,7 @@ class NumberedMesh(SurfaceMesh):
 
     def elements(self, comm: MPI.Comm) -> ElementMesh:
         """See `SurfaceMesh.elements`."""
-        points = self.nodes(share(self.node_count, comm))
+        points = self._placed(share(self.node_count, comm))
         cells = self.connectivity(share(self.cell_count, comm))
         return ElementMesh(points, cells, self.element, comm)
 
@@ -158,8 +165,8 @@ class Circle(NumberedMesh):
 
     cell_type, gdim = "interval", 2
 
-    def __init__(self, cells: int, degree: int) -> None:
-        self.degree, self.subdivisions = degree, cells
+    def __init__(self, cells: int, degree: int, focus: Focus | None = None) -> None:
+        self.degree, self.subdivisions, self.focus = degree, cells, focus
         self.cell_count, self.node_count = cells, cells * degree
         self._steps, self._along = element_lattice(self.element)
 
@@ -184,8 +191,8 @@ class CubedSphere(NumberedMesh):
 
     cell_type, gdim = "quadrilateral", 3
 
-    def __init__(self, cells: int, degree: int) -> None:
-        self.degree, self.subdivisions = degree, cells
+    def __init__(self, cells: int, degree: int, focus: Focus | None = None) -> None:
+        self.degree, self.subdivisions, self.focus = degree, cells, focus
         self._n = n = cells * degree
         self.cell_count, self.node_count = 6 * cells**2, 6 * n**2 + 2
         self._steps, along = element_lattice(self.element)

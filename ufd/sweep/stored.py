@@ -10,7 +10,6 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from mpi4py import MPI
 
@@ -21,7 +20,7 @@ from ufd.config import Case
 from ufd.evolution.evolve import StopReason
 from ufd.exceptions import StorageError, UfdError
 from ufd.parallel import on_root
-from ufd.storage import read_json
+from ufd.storage import first_difference, read_json
 from ufd.stored import load
 from ufd.sweep.jobs import Job, Outcome
 
@@ -84,8 +83,8 @@ def _stored(job: Job, case: Case) -> Outcome:
         there, status = run["configuration"].get("case"), StopReason[run["status"]]
     except (KeyError, TypeError, AttributeError):
         raise StorageError(f"cannot read {job.directory / RUN}: an entry is missing") from None
-    if there != case.model_dump(mode="json"):
-        difference = _difference(there, case.model_dump(mode="json"))
+    if there != case.identity():
+        difference = first_difference(there, case.identity()) or "tables that differ"
         raise StorageError(
             f"{job.directory} holds a run of another case ({difference}); remove it, or name "
             "another directory"
@@ -96,29 +95,9 @@ def _stored(job: Job, case: Case) -> Outcome:
     return Outcome(job, "stored", summary_of(job.directory))
 
 
-def _difference(there: Any, here: Any) -> str:
-    stored, wanted = dict(_leaves(there)), dict(_leaves(here))
-    for key in {**wanted, **stored}:
-        old, new = stored.get(key, "missing"), wanted.get(key, "missing")
-        if old != new:
-            return f"{key} = {old!r} there, {new!r} here"
-    return "tables that differ"
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of nested tables and of the tables in lists."""
-    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict):
-        yield key, value
-        return
-    for name, entry in value.items():
-        yield from _leaves(entry, f"{key}.{name}" if key else str(name))
-
-
 @contextlib.contextmanager
 def kept_alone(folders: set[Path], comm: MPI.Comm) -> Iterator[None]:
-    """Make the folders, and keep other sweeps out of them; a lock ends with its process."""
+    """Make the folders, and keep other runs out of them; a lock ends with its process."""
     with contextlib.ExitStack() as held:
 
         def lock() -> None:
@@ -137,8 +116,8 @@ def kept_alone(folders: set[Path], comm: MPI.Comm) -> Iterator[None]:
                     fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     raise StorageError(
-                        f"output: another sweep is at work in {folder}; wait for its end, or name "
-                        "another directory"
+                        f"output: another run or sweep is at work in {folder}; wait for its "
+                        "end, or name another directory"
                     ) from None
                 except OSError:  # a file system without locks
                     pass
