@@ -193,7 +193,7 @@ BAD = [
     ("modes = 4", "modes = -1", "output.modes = -1", "equal to 0"),
     # choices
     ("sdirk3", "rk4", "solver.stepper = 'rk4'", "'backward_euler', 'sdirk2', 'sdirk3' or 'sdirk4'"),
-    ("rtol = 1e-3", 'linear = "lu"', "solver.linear = 'lu'", "'direct' or 'multigrid'"),
+    ("rtol = 1e-3", 'linear = "lu"', "solver.linear = 'lu'", "'direct', 'frozen' or 'multigrid'"),
     ("von_mises_fisher", "vmf", "problem.teacher.kind = 'vmf'", "one of angular_cauchy, mixture"),
     ('kind = "von_mises_fisher"', "", "problem.teacher.kind: missing", "one of angular_cauchy"),
     # what is missing

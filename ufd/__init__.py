@@ -35,6 +35,7 @@ _PUBLIC = {
     "StopReason": "evolution.evolve",
     "Checkpoint": "evolution.checkpoint",
     "DiffusionSolver": "fem.diffusion",
+    "Focus": "fem.focus",
     "spectral_gap": "fem.spectrum",
     "solve": "solve",
     "load": "stored",
@@ -110,6 +111,7 @@ if TYPE_CHECKING:
     from ufd.exceptions import StorageError as StorageError
     from ufd.exceptions import UfdError as UfdError
     from ufd.fem.diffusion import DiffusionSolver as DiffusionSolver
+    from ufd.fem.focus import Focus as Focus
     from ufd.fem.spectrum import spectral_gap as spectral_gap
     from ufd.parallel import abort_on_error as abort_on_error
     from ufd.particles.solver import VarProSolver as VarProSolver

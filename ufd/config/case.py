@@ -10,6 +10,7 @@ from ufd.config.densities import DensityTable, Table, UniformTable, at
 from ufd.config.particles import ParticlesTable
 from ufd.evolution.schedules import doubling_times, landing_times, merged
 from ufd.evolution.steppers import STEPPERS
+from ufd.fem.focus import Focus
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.divergences import PowerDivergence
 from ufd.problem.manifolds import Sphere, Torus
@@ -36,6 +37,18 @@ class ProblemTable(Table):
         return UltraFastDiffusion(teacher, initial, PowerDivergence(self.p))
 
 
+class FocusTable(Table):
+    """``[solver.focus]``; see `Focus`."""
+
+    direction: list[float]
+    factor: float = Field(2.0, ge=1, le=100)
+
+    def build(self) -> Focus:
+        """The map."""
+        with at("solver.focus"):
+            return Focus(tuple(self.direction), self.factor)
+
+
 class SolverTable(Table):
     """``[solver]``; see `DiffusionSolver`."""
 
@@ -46,7 +59,8 @@ class SolverTable(Table):
     rtol: float = Field(1e-6, gt=0, lt=1)
     dt: float | None = Field(None, gt=0)
     newton_tol: float | None = Field(None, gt=0, lt=1e-3)
-    linear: Literal["direct", "multigrid"] | None = None
+    linear: Literal["direct", "frozen", "multigrid"] | None = None
+    focus: FocusTable | None = None
 
 
 class TimeTable(Table):
@@ -116,5 +130,6 @@ class Case(Table):
             "dt": solver.dt,
             "newton_tol": solver.newton_tol,
             "linear": solver.linear,
+            "focus": None if solver.focus is None else solver.focus.build(),
             "contrast": self.limits.contrast,
         }

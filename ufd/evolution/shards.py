@@ -3,7 +3,7 @@
 A set is a directory: ``part-0000.npz`` and so on, and ``manifest.json``, written last, with the
 size and the SHA-256 of every file. It appears under its name by one rename, whole or not at all.
 No rank ever holds a whole array: each reads some of the files, and values reach the rank that asks
-for their key by way of a directory that is split by key.
+for their key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ufd import __version__
 from ufd.exceptions import StorageError
-from ufd.parallel import agree, on_root
+from ufd.parallel import agree, lookup, on_root, total
 from ufd.storage import (
     discard_tree,
     make_directory,
@@ -200,51 +200,20 @@ class NodeStore:
 
         parts = agree(self.comm, share)
         keys = self._joined([part[_KEYS] for part in parts], "<i8", [])
-        there = _Route(self.comm, keys, self.size)
-        known, asked = there.forward(keys), _Route(self.comm, self.keys, self.size)
-        wanted = self.comm.alltoall(asked.split(self.keys))
-        first, last = there.range
+        found = lookup(self.comm, keys, np.ones(len(keys)), self.keys, self.size)
+        count = total(self.comm, len(keys))
 
         def check() -> None:
-            if not np.array_equal(np.sort(known), np.arange(first, last)):
+            if count != self.size or not found.all():
                 raise StorageError(f"cannot read {place}: nodes are missing or come twice")
 
         agree(self.comm, check)
         result = {}
         for name, (dtype, shape) in manifest["arrays"].items():
-            table = np.empty((last - first, *shape), dtype)
             own = self._joined([part[name] for part in parts], dtype, shape)
-            table[known - first] = there.forward(own)
-            result[name] = asked.back([table[keys - first] for keys in wanted])
+            result[name] = lookup(self.comm, keys, own, self.keys, self.size)
         return result
 
     @staticmethod
     def _joined(arrays: Sequence[Array], dtype: str, shape: Sequence[int]) -> Array:
         return np.concatenate([np.empty((0, *shape), dtype), *arrays])
-
-
-class _Route:
-    """Which rank keeps a key in the directory, key * ranks // size, and the way there and back."""
-
-    def __init__(self, comm: MPI.Comm, keys: NDArray[np.int64], size: int) -> None:
-        self._comm = comm
-        owner = keys * comm.size // max(size, 1)
-        self._order = np.argsort(owner, kind="stable")
-        self._cuts = np.searchsorted(owner[self._order], np.arange(1, comm.size))
-        ends = [-(-rank * size // comm.size) for rank in (comm.rank, comm.rank + 1)]
-        self.range = (ends[0], ends[1])
-
-    def split(self, values: Array) -> list[Array]:
-        """Values of the keys, by the rank that keeps them."""
-        return np.split(values[self._order], self._cuts)
-
-    def forward(self, values: Array) -> Array:
-        """Values of all ranks for the keys that this rank keeps."""
-        return np.concatenate(self._comm.alltoall(self.split(values)))
-
-    def back(self, replies: Sequence[Array]) -> Array:
-        """Values for the keys, in their order, from replies to each rank's part of a `split`."""
-        got = np.concatenate(self._comm.alltoall(list(replies)))
-        result = np.empty_like(got)
-        result[self._order] = got
-        return result

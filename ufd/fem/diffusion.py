@@ -256,11 +256,12 @@ class DiffusionSolver:
 
     def describe(self) -> dict[str, Any]:
         """Discretisation, stepper and tolerances as they were resolved."""
-        surface = self.space.surface
+        mesh = self.space.surface.identity()
         return {
-            "degree": surface.degree,
-            "cells": surface.subdivisions,
-            "cell_type": surface.cell_type,
+            "degree": mesh["degree"],
+            "cells": mesh["subdivisions"],
+            "cell_type": mesh["cell_type"],
+            **({"focus": mesh["focus"]} if "focus" in mesh else {}),
             "stepper": self.stepper.name,
             **self._tolerances,
             "linear": self.system.linear.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 
@@ -13,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ufd.exceptions import StorageError
 from ufd.fem.discretization import Discretization
+from ufd.fem.focus import Focus
 from ufd.fem.meshes import sphere_mesh
 from ufd.fem.state import State
-from ufd.fem.surfaces import ArrayMesh
+from ufd.fem.surfaces import ArrayMesh, SurfaceMesh
 from ufd.parallel import on_root
 from ufd.problem.checks import place_of_time
 from ufd.problem.diffusion import UltraFastDiffusion
@@ -74,11 +76,9 @@ class FieldHistory:
         """
         ratios = [self.space.in_input_order(w) for w in self.states.values()]
         surface = self.space.surface
-        mesh = {"cell_type": surface.cell_type, "degree": surface.degree}
+        mesh: dict[str, Any] = {"mesh": json.dumps(surface.identity())}
         if surface.subdivisions is None:
             mesh |= {"points": surface.points, "cells": surface.cells}
-        else:
-            mesh |= {"subdivisions": surface.subdivisions}
         problem = json.dumps(self.problem.describe())
         arrays = {"times": self.times, "ratio": ratios, "problem": problem, **mesh}
         on_root(self.space.comm, lambda: write_arrays(path, **arrays))
@@ -111,11 +111,15 @@ def read_fields(path: Path, problem: UltraFastDiffusion, comm: MPI.Comm) -> Fiel
     """
     stored = on_root(comm, lambda: read_arrays(path))
     try:
-        degree = int(stored["degree"])
-        if "subdivisions" in stored:
-            surface = sphere_mesh(problem.manifold.dim, int(stored["subdivisions"]), degree)
+        mesh = json.loads(str(stored["mesh"]))
+        degree, focus = mesh["degree"], mesh.get("focus")
+        if mesh["subdivisions"] is None:
+            surface: SurfaceMesh = ArrayMesh(
+                stored["points"], stored["cells"], mesh["cell_type"], degree
+            )
         else:
-            surface = ArrayMesh(stored["points"], stored["cells"], str(stored["cell_type"]), degree)
+            focus = None if focus is None else Focus(**focus)
+            surface = sphere_mesh(problem.manifold.dim, mesh["subdivisions"], degree, focus)
         times, ratios = stored["times"], stored["ratio"]
     except (KeyError, ValueError, TypeError) as error:
         raise StorageError(f"cannot read {path}: {error} is missing or wrong") from None

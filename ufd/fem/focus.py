@@ -7,6 +7,7 @@ well shaped, high order stays high order, and nothing hangs between large cells 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,10 @@ class Focus:
         object.__setattr__(self, "factor", number("focus", "factor", self.factor, 1.0))
         if self.factor > _STRONGEST:
             raise InputError(f"focus: factor = {self.factor!r} must be at most {_STRONGEST:g}")
+
+    def describe(self) -> dict[str, Any]:
+        """The arguments, as JSON values."""
+        return {"direction": list(self.direction), "factor": self.factor}
 
     def __call__(self, points: Array) -> Array:
         """Unit vectors (n, gdim), moved."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,13 +22,7 @@ def node_store(space: Discretization) -> NodeStore:
 
 def mesh_identity(space: Discretization) -> dict[str, Any]:
     """What tells a mesh from others; JSON values, equal on every rank."""
-    surface = space.surface
-    told = {"nodes": int(space.size), "cell_type": surface.cell_type, "degree": surface.degree}
-    if surface.subdivisions is not None:
-        return told | {"subdivisions": surface.subdivisions}
-    digest = hashlib.sha256(np.ascontiguousarray(surface.points).tobytes())
-    digest.update(np.ascontiguousarray(surface.cells).tobytes())
-    return told | {"sha256": digest.hexdigest()}
+    return {"nodes": int(space.size), **space.surface.identity()}
 
 
 def packed_modes(modes: Modes) -> tuple[dict[str, Any], dict[str, Array]]:

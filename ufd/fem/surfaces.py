@@ -8,10 +8,11 @@ Nodes and cells have numbers from which their place follows: each rank makes its
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 from mpi4py import MPI
 
@@ -87,6 +88,14 @@ class SurfaceMesh(ABC):
             lagrange_variant=LagrangeVariant.gll_warped,
         )
 
+    def identity(self) -> dict[str, Any]:
+        """What tells the mesh from others; JSON values."""
+        return {
+            "cell_type": self.cell_type,
+            "degree": self.degree,
+            "subdivisions": self.subdivisions,
+        }
+
     @abstractmethod
     def elements(self, comm: MPI.Comm) -> ElementMesh:
         """The mesh over the ranks of ``comm``, by DOLFINx; collective."""
@@ -112,6 +121,12 @@ class ArrayMesh(SurfaceMesh):
         self.points, self.cells = points, cells
         self.cell_type, self.degree, self.gdim = cell_type, degree, points.shape[1]
 
+    def identity(self) -> dict[str, Any]:
+        """See `SurfaceMesh.identity`."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.points).tobytes())
+        digest.update(np.ascontiguousarray(self.cells).tobytes())
+        return super().identity() | {"sha256": digest.hexdigest()}
+
     def elements(self, comm: MPI.Comm) -> ElementMesh:
         """See `SurfaceMesh.elements`."""
         points = self.points[share(len(self.points), comm)]
@@ -130,6 +145,11 @@ class NumberedMesh(SurfaceMesh):
     node_count: int
     cell_count: int
     focus: Focus | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """See `SurfaceMesh.identity`."""
+        moved = {} if self.focus is None else {"focus": self.focus.describe()}
+        return super().identity() | moved
 
     @abstractmethod
     def nodes(self, numbers: Numbers) -> Array:
