@@ -26,7 +26,7 @@ from ufd.problem.divergences import PowerDivergence
 Array = NDArray[np.float64]
 _MAX_ITERATIONS = 60
 # Relative tolerances of iterative linear solves: for corrections, and for the full system.
-_LOOSEST, _TIGHTEST, _FULL_RTOL = 0.03, 1e-10, 1e-10
+_LOOSEST, _TIGHTEST, _FULL_RTOL = 0.1, 1e-8, 1e-10
 # A correction by which w rises more than this is not used.
 _LEAP = 10.0
 # A solved stage may miss the mass by this much, relatively; one global factor restores it.
