@@ -60,9 +60,8 @@ def test_high_order_stays_high_order(comm):
 
 def test_a_front_is_worth_it():
     """The concentrated mixture: D(1) = 0.1324827(1) to 1e-4, where a plain mesh misses 2e-4."""
-    emptiest = [-0.9, 0.0, -0.43]
     errors = []
-    for focus in (None, ufd.Focus(tuple(emptiest), 1.7)):
+    for focus in (None, ufd.Focus.where_empty(PROBLEM, 1.7)):
         solver = ufd.DiffusionSolver(PROBLEM, cells=6, degree=4, rtol=1e-3, focus=focus)
         solver.advance(1.0)
         errors.append(abs(solver.divergence() / 0.1324827 - 1))
@@ -108,6 +107,24 @@ def test_refused(arguments, words):
 def test_meshes_it_does_not_fit(mesh, direction, words):
     with pytest.raises(ufd.InputError, match=words):
         sphere_mesh(*mesh, ufd.Focus(direction))
+
+
+def test_where_the_start_exceeds_the_teacher():
+    """To a few degrees: the antipode of a single peak; on the circle too."""
+    for axis in (AXIS, np.array([0.6, 0.8])):
+        sphere = ufd.Sphere(len(axis) - 1)
+        problem = ufd.UltraFastDiffusion(ufd.VonMisesFisher(axis, 3), ufd.Uniform(sphere))
+        focus = ufd.Focus.where_empty(problem, 3.0)
+        assert np.dot(focus.direction, -axis) > 0.998 and focus.factor == 3.0
+
+
+def test_in_a_case(case):
+    """[solver.focus] with a factor alone chooses its direction."""
+    from ufd.config import parse_change, read_case
+
+    changes = [parse_change("solver.focus.factor=1.5"), parse_change("solver.degree=4")]
+    options = read_case(case, changes).solver_options()
+    assert options["focus"].factor == 1.5
 
 
 def test_circle_and_mesh_of_its_own():

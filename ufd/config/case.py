@@ -40,12 +40,14 @@ class ProblemTable(Table):
 class FocusTable(Table):
     """``[solver.focus]``; see `Focus`."""
 
-    direction: list[float]
+    direction: list[float] | None = None
     factor: float = Field(2.0, ge=1, le=100)
 
-    def build(self) -> Focus:
+    def build(self, problem: UltraFastDiffusion) -> Focus:
         """The map."""
         with at("solver.focus"):
+            if self.direction is None:
+                return Focus.where_empty(problem, self.factor)
             return Focus(tuple(self.direction), self.factor)
 
 
@@ -121,7 +123,7 @@ class Case(Table):
 
     def solver_options(self) -> dict[str, Any]:
         """Arguments of `DiffusionSolver` that the case fixes, the mesh excepted."""
-        solver = self.solver
+        solver, focus = self.solver, self.solver.focus
         return {
             "rtol": solver.rtol,
             "cells": solver.cells,
@@ -130,6 +132,6 @@ class Case(Table):
             "dt": solver.dt,
             "newton_tol": solver.newton_tol,
             "linear": solver.linear,
-            "focus": None if solver.focus is None else solver.focus.build(),
+            "focus": None if focus is None else focus.build(self.problem.build()),
             "contrast": self.limits.contrast,
         }

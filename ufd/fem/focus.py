@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from ufd.exceptions import InputError
 from ufd.problem.checks import direction, number
+from ufd.problem.diffusion import UltraFastDiffusion
 
 Array = NDArray[np.float64]
-_STRONGEST = 100.0
+_STRONGEST, _SAMPLES = 100.0, 4096
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,22 @@ class Focus:
         object.__setattr__(self, "factor", number("focus", "factor", self.factor, 1.0))
         if self.factor > _STRONGEST:
             raise InputError(f"focus: factor = {self.factor!r} must be at most {_STRONGEST:g}")
+
+    @classmethod
+    def where_empty(cls, problem: UltraFastDiffusion, factor: float = 2.0) -> Focus:
+        """A focus where w0 = mu0/nu is largest, to a few degrees."""
+        count, dim = _SAMPLES, problem.manifold.dim
+        turn: Array = np.arange(count) + 0.5
+        if dim == 1:
+            angle = 2 * np.pi * turn / count
+            points = np.column_stack([np.cos(angle), np.sin(angle)])
+        else:
+            # Fibonacci's spiral: equal areas.
+            height, angle = 1 - 2 * turn / count, np.pi * (1 + 5**0.5) * turn
+            radius = np.sqrt(1 - height**2)
+            points = np.column_stack([radius * np.cos(angle), radius * np.sin(angle), height])
+        log_w = problem.initial.log_density(points) - problem.teacher.log_density(points)
+        return cls(tuple(points[np.argmax(log_w)]), factor)
 
     def describe(self) -> dict[str, Any]:
         """The arguments, as JSON values."""
