@@ -119,6 +119,7 @@ def test_no_compiler(launch, case, bare_path, tmp_path, ranks):
     [
         ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}, "Open MPI's mpirun"),
         ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0"}, "2 separate jobs were started"),
+        ({"PMIX_RANK": "0"}, "this job was started with PMIx"),
     ],
 )
 def test_foreign_launcher(launch, case, traces, cause):

@@ -27,7 +27,7 @@ def test_python_blocks_run(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "state.npz").is_file()
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/cases.md", "docs/theory.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/cases.md", "docs/batch.md", "docs/theory.md"])
 def test_links_and_paths_exist(name):
     """Relative links, and paths in backticks that look like files of the repository."""
     text = (ROOT / name).read_text()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ufd.exceptions import SetupError
 
-_OPEN_MPI, _SLURM = "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"
+_OPEN_MPI, _SLURM, _PMIX = "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "PMIX_RANK"
 _RANKS = {_OPEN_MPI: "OMPI_COMM_WORLD_RANK", _SLURM: "SLURM_PROCID", "PMI_SIZE": "PMI_RANK"}
 
 
@@ -50,19 +50,25 @@ def without_launcher(environment: Mapping[str, str] = os.environ) -> dict[str, s
 
 def is_first_of_its_launcher(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether the launcher, right or wrong, calls this process number 0."""
-    return all(environment.get(name, "0") == "0" for name in _RANKS.values())
+    return all(environment.get(name, "0") == "0" for name in (*_RANKS.values(), _PMIX))
 
 
 def refuse_foreign_launcher(environment: Mapping[str, str] = os.environ) -> None:
     """Call before MPI is imported.
 
     Raises:
-        SetupError: If Open MPI's launcher started a process whose MPI is MPICH.
+        SetupError: If Open MPI's launcher, or one that speaks PMIx only, started a process whose
+            MPI is MPICH from the wheel.
     """
     if _OPEN_MPI in environment and has_mpich_wheel():
         raise SetupError(
             "this job was started by Open MPI's mpirun, and ufd runs on MPICH; "
             f"start it with {own_mpirun()}"
+        )
+    if _PMIX in environment and "PMI_RANK" not in environment and has_mpich_wheel():
+        raise SetupError(
+            f"this job was started with PMIx ({_PMIX} is set), which this MPICH does not know; "
+            f"start it with {own_mpirun()}, or with srun --mpi=pmi2"
         )
 
 

@@ -48,16 +48,15 @@ class Focus:
     @classmethod
     def where_empty(cls, problem: UltraFastDiffusion, factor: float = 2.0) -> Focus:
         """A focus where w0 = mu0/nu is largest, to a few degrees."""
-        count, dim = _SAMPLES, problem.manifold.dim
-        turn: Array = np.arange(count) + 0.5
-        if dim == 1:
-            angle = 2 * np.pi * turn / count
-            points = np.column_stack([np.cos(angle), np.sin(angle)])
+        place = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
+        if problem.manifold.dim == 1:
+            columns = [np.cos(2 * np.pi * place), np.sin(2 * np.pi * place)]
         else:
             # Fibonacci's spiral: equal areas.
-            height, angle = 1 - 2 * turn / count, np.pi * (1 + 5**0.5) * turn
+            height, turn = 1 - 2 * place, np.pi * (1 + 5**0.5) * _SAMPLES * place
             radius = np.sqrt(1 - height**2)
-            points = np.column_stack([radius * np.cos(angle), radius * np.sin(angle), height])
+            columns = [radius * np.cos(turn), radius * np.sin(turn), height]
+        points = np.column_stack(columns)
         log_w = problem.initial.log_density(points) - problem.teacher.log_density(points)
         return cls(tuple(points[np.argmax(log_w)]), factor)
 
