@@ -63,7 +63,7 @@ class Factorised(Forgetful):
     def solve(self, b: PETSc.Vec, x: PETSc.Vec, rtol: float) -> tuple[int, bool]:
         """See `shifted.Method.solve`."""
         self._ksp.solve(b, x)
-        return 0, self._ksp.getConvergedReason() > 0
+        return 0, self._ksp.getConvergedReason() > 0 and bool(np.isfinite(x.norm()))
 
 
 class FrozenFactor:

@@ -63,7 +63,7 @@ class Level:
     def __init__(self, patch: Patch, comm: MPI.Intracomm) -> None:
         self.comm, self.patch = comm, patch
         mine = patch.owners[0] == comm.rank
-        corners = patch.faces[patch.owners[2] == comm.rank].ravel()
+        corners = patch.faces.ravel()
         seen = np.full(len(patch.points), -1, dtype=np.int64)
         seen[corners[::-1]] = np.arange(len(corners) - 1, -1, -1)
         met = corners[seen[corners] == np.arange(len(corners))]

@@ -25,8 +25,9 @@ from ufd.problem.divergences import PowerDivergence
 
 Array = NDArray[np.float64]
 _MAX_ITERATIONS = 60
-# Relative tolerances of iterative linear solves: for corrections, and for the full system.
-_LOOSEST, _TIGHTEST, _FULL_RTOL = 0.1, 1e-8, 1e-10
+# Relative tolerances of iterative solves: the loosest for a correction, that from below, the
+# tightest; and for the full system.
+_LOOSEST, _SAFE, _TIGHTEST, _FULL_RTOL = 0.1, 1e-6, 1e-8, 1e-10
 # A correction by which w rises more than this is not used.
 _LEAP = 10.0
 # A solved stage may miss the mass by this much, relatively; one global factor restores it.
@@ -99,19 +100,23 @@ class StageSolver:
             Interrupted: On all ranks, if one of them was asked to stop.
         """
         law = self.divergence
+        # No matrix of an earlier stage is used again: a restarted run has none.
+        self.linear.tau = np.nan
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             s = law.unknown(guess)
             stage = self._solve(r, tau, guess, s)
             if not stage.failure or not self.monotone or law.m >= 1:
                 return stage
-            # From below the solution, convergence is sure.
+            # From below the solution, convergence is sure if the solves are nearly exact.
             safe = np.minimum(s, law.unknown(np.maximum(r, 0.0)))
-            again = self._solve(r, tau, guess, safe)
+            again = self._solve(r, tau, guess, safe, _SAFE)
             return again._replace(
                 newton=stage.newton + again.newton, krylov=stage.krylov + again.krylov
             )
 
-    def _solve(self, r: Array, tau: float, guess: Array, s: Array) -> Stage:
+    def _solve(
+        self, r: Array, tau: float, guess: Array, s: Array, loosest: float = _LOOSEST
+    ) -> Stage:
         """Newton's iteration from s."""
         space, law, comm = self.space, self.divergence, self.space.comm
         D = space.D
@@ -140,7 +145,7 @@ class StageSolver:
                 return self._finish(w, target, iteration, krylov)
             if iteration == _MAX_ITERATIONS:
                 break
-            forcing, previous = self._forcing(error, previous), error
+            forcing, previous = min(loosest, self._forcing(error, previous)), error
             self.linear.prepare(tau, D * law.slope(w))
             full = self.linear.exact and moved > 0.5
             new, count, good = self._newton_point(s, w, F, r, full, forcing)
