@@ -187,21 +187,23 @@ def test_stopped_run_is_not_repeated(call, case, monkeypatch):
 
 def test_foreign_directories(call, case):
     """Another case, foreign files, a damaged run: one line each, the rest is run."""
-    words = ["sweep", case, "--over", f"{P}=1,2,3,4,5", "--output", "out"]
+    words = ["sweep", case, "--over", f"{P}=1,2,3,4,5,6", "--output", "out"]
     assert call("run", case, "--set", f"{P}=7", "--no-report", "--output", "out/p=1")[0] == 0
     (Path("out") / "p=2").mkdir()
     Path("out/p=2/note.txt").write_text("mine")
     Path("out/p=3").write_text("a file")
     Path("out/p=4").mkdir()
     Path("out/p=4/run.json").write_text("{}")
+    Path("out/p=5/checkpoint").mkdir(parents=True)
     code, out, err = call(*words)
     assert (code, err) == (4, "")
-    assert list(statuses().values()) == ["failed"] * 4 + ["finished"]
+    assert list(statuses().values()) == ["failed"] * 5 + ["finished"]
     for part in (
         "out/p=1 holds a run of another case (problem.p = 7.0 there, 1.0 here); remove it",
         "out/p=2 holds note.txt, which is not of an interrupted run; remove it",
         "cannot use out/p=3",
         "cannot read out/p=4/run.json",
+        "out/p=5 holds a run that was stopped; go on with it: ufd run",
     ):
         assert out.count(part) == 1
     assert Path("out/p=2/note.txt").read_text() == "mine"

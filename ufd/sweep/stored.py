@@ -15,7 +15,7 @@ from mpi4py import MPI
 
 from ufd.analysis.claims import rate_claim
 from ufd.analysis.results import FIELDS
-from ufd.analysis.runs import RUN, SERIES
+from ufd.analysis.runs import CHECKPOINT, RUN, SERIES
 from ufd.config import Case
 from ufd.evolution.evolve import StopReason
 from ufd.exceptions import StorageError, UfdError
@@ -53,6 +53,11 @@ def found(jobs: Sequence[Job], cases: Sequence[Case]) -> dict[int, Outcome]:
         try:
             if (job.directory / RUN).exists():
                 found[i] = _stored(job, case)
+            elif (job.directory / CHECKPOINT).exists():
+                raise StorageError(
+                    f"{job.directory} holds a run that was stopped; go on with it: "
+                    f"{job.command} --restart"
+                )
             elif job.directory.exists():
                 _clear(job.directory)
         except UfdError as error:
