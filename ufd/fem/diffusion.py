@@ -38,7 +38,15 @@ _DECAY, _DECAY_FLOOR = 100.0, 1e-5
 
 
 class DiffusionSystem:
-    """Stages, norm and functionals of one problem on one mesh."""
+    """Stages, norm and functionals of one problem on one mesh.
+
+    Args:
+        problem: What is solved.
+        space: Its discretisation.
+        newton_tol: See `DiffusionSolver`.
+        linear: See `DiffusionSolver`.
+        rtol: Of the steps; None for fixed steps, whose stages are solved to round-off.
+    """
 
     def __init__(
         self,
@@ -46,7 +54,7 @@ class DiffusionSystem:
         space: Discretization,
         newton_tol: float | None,
         linear: str | None,
-        rtol: float,
+        rtol: float | None,
     ) -> None:
         self.problem, self.space = problem, space
         self.linear = ShiftedSolver(space, linear)
@@ -54,10 +62,10 @@ class DiffusionSystem:
             # Certificates of degree 1 rest on few digits more than a factorisation gives anyway;
             # elsewhere the step after convergence gains what it takes.
             loosest = (1e-11 if self.linear.exact else 1e-10) if space.is_m_matrix else 1e-9
-            newton_tol = float(np.clip(1e-3 * rtol, 1e-13, loosest))
+            newton_tol = float(np.clip(1e-3 * (rtol or 1e-9), 1e-13, loosest))
         self.newton_tol = newton_tol
         self._stages = StageSolver(
-            space, problem.divergence, self.linear, newton_tol, drift=0.1 * rtol
+            space, problem.divergence, self.linear, newton_tol, drift=1e-3 * (rtol or 0.0)
         )
 
     def initial_ratio(self, contrast: float) -> Array:
@@ -214,7 +222,7 @@ class DiffusionSolver:
         self.problem, self.comm = problem, comm
         self.space = Discretization(surface, problem.teacher, comm)
         self.system = DiffusionSystem(
-            problem, self.space, newton_tol, linear, rtol if dt is None else 1e-9
+            problem, self.space, newton_tol, linear, rtol if dt is None else None
         )
         self._tolerances = {
             "rtol": rtol,

@@ -1,9 +1,10 @@
 """The nonlinear stage: find W with D (W - r) = -tau K phi(W), solved in s = -phi(W).
 
 F(s) = tau K s - D beta(-s) + D r is the gradient of a strictly convex function. If K is an
-M-matrix, undamped Newton from min(s_guess, -phi(max(r, 0))) is positive and increases
-monotonically to the solution for every tau (derived in docs/theory.md). Other K are globalised by
-the slope of the convex function along the Newton direction, which needs gradients only.
+M-matrix, undamped Newton increases monotonically to the solution once it is positive, which is sure
+from min(s_guess, -phi(max(r, 0))) for every tau (derived in docs/theory.md): that is where a stage
+starts again if the guess was too bad. Other K are globalised by the slope of the convex function
+along the Newton direction, which needs gradients only.
 """
 
 from __future__ import annotations
