@@ -43,9 +43,12 @@ bench: $(READY) ## Run the convergence-rate report on $(RANKS) ranks (minutes)
 	@$(BIN)/mpirun -n $(RANKS) $(BIN)/python benchmarks/convergence_rates.py --again
 
 bench-all: bench ## Run every benchmark and rebuild its tables (hours; TORCH=PYTHON)
-	@for script in benchmarks/circle_*.py benchmarks/sphere_*.py benchmarks/particles_*.py \
-	    benchmarks/two_timescale.py benchmarks/ensemble_ranks.py; do \
+	@for script in benchmarks/circle_*.py benchmarks/sphere_mixture.py benchmarks/sphere_front.py \
+	    benchmarks/particles_*.py benchmarks/two_timescale.py benchmarks/ensemble_ranks.py \
+	    benchmarks/mpi_scaling.py; do \
 	    echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@if $(BIN)/python -c "import ngsolve" 2>/dev/null; then $(BIN)/python benchmarks/sphere_vs_peers.py; \
+	    else echo "benchmarks/sphere_vs_peers.py left out: pip install '.[bench]' brings NGSolve"; fi
 	@if [ -n "$(TORCH)" ]; then $(BIN)/python benchmarks/varpro_vs_paper.py --torch $(TORCH); \
 	    else echo "benchmarks/varpro_vs_paper.py left out: TORCH=PYTHON names one with torch"; fi
 
