@@ -134,3 +134,13 @@ def test_circle_and_mesh_of_its_own():
     mesh = sphere_mesh(2, 2, 3)
     with pytest.raises(ufd.InputError, match=r"focus = .* a mesh is given"):
         ufd.DiffusionSolver(PROBLEM, mesh=mesh, focus=ufd.Focus((0, 0, 1)), comm=MPI.COMM_SELF)
+
+
+def test_the_second_resolution_has_the_focus_too():
+    """Also of a mesh that is given: an error estimate compares like with like."""
+    from ufd.fem.surfaces import CubedSphere
+    from ufd.solve import check_extras
+
+    focus = ufd.Focus((0, 0, 1), 1.5)
+    solver = ufd.DiffusionSolver(PROBLEM, mesh=CubedSphere(2, 3, focus))
+    assert check_extras(solver, 0, True) == {"cells": 3, "degree": 3, "focus": focus}

@@ -12,6 +12,7 @@ from scipy import sparse
 
 import ufd
 from ufd.fem.discretization import Discretization
+from ufd.fem.icosphere import icosahedron, restricted, shared_out
 from ufd.fem.nested import NestedMesh
 from ufd.fem.surfaces import Icosphere
 from ufd.parallel import total
@@ -68,7 +69,7 @@ def shares(request, monkeypatch) -> None:
 
 def levels_of(grid: NestedMesh) -> list[NestedMesh]:
     """The levels below, from the finest on; asserts that each node belongs to one rank."""
-    below = list(reversed(grid.coarser))
+    below = list(reversed(grid._below))
     for level in below:
         assert total(grid.comm, level.owned) == level.size, "nodes that no rank has numbered"
     return below
@@ -234,3 +235,15 @@ def test_order_of_the_output(comm):
     np.testing.assert_allclose(space.to_output(values), written, atol=1e-14)
     whole, expected = space.in_input_order(values), along(Icosphere(2).points)
     np.testing.assert_allclose(whole, expected if comm.rank == 0 else [], atol=1e-14)
+
+
+def test_a_rank_without_faces_evaluates_nothing():
+    """More ranks than faces: the others still find every point."""
+    mesh = NestedMesh(1, MPI.COMM_SELF)
+    x = mesh.positions[:4]
+    np.testing.assert_allclose(mesh.evaluate(np.arange(42.0), x), np.arange(4.0), atol=1e-12)
+    patch = restricted(shared_out(icosahedron(), 40), 1)  # an odd one of 40 ranks on 20 faces
+    mesh.patch, mesh._own_faces = patch, np.zeros(len(patch.faces), dtype=bool)
+    assert not len(patch.faces)
+    mesh.everywhere = lambda values: np.empty(0)  # type: ignore[method-assign]
+    assert (mesh.evaluate(np.empty(0), x) == 0).all()

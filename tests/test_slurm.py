@@ -27,8 +27,8 @@ BIN = Path(sys.executable).parent
 DAEMONS = os.environ["PATH"] + ":/usr/sbin"
 ENDS = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"}
 
-# Equal steps, as many as a test wants. Multigrid and no modes: two factorisations by MUMPS on two
-# ranks differ in their last bits, so that runs with them do, though nothing interrupts them.
+# Equal steps, as many as a test wants. No modes: MUMPS on two ranks finds them with other last bits
+# at every launch.
 LONG = """[problem]
 dim = 2
 [problem.teacher]

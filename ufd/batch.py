@@ -11,12 +11,12 @@ import click
 from mpi4py import MPI
 
 from ufd.analysis.comparison import COMPARISON
-from ufd.analysis.runs import CHECKPOINT, RUN, read_run
+from ufd.analysis.runs import CHECKPOINT, RUN, read_status
 from ufd.compare import compare_case
 from ufd.config import Case
 from ufd.evolution.checkpoint import Checkpoint
 from ufd.evolution.evolve import StopReason
-from ufd.exceptions import InputError, Interrupted, StorageError, UfdError
+from ufd.exceptions import InputError, Interrupted, UfdError
 from ufd.parallel import largest, on_root
 from ufd.runs import CHECK, MAIN
 from ufd.signals import Stopped, StopSignals
@@ -60,8 +60,10 @@ def run_case(
         StorageError: If the directory cannot be used or written.
     """
     status = on_root(comm, lambda: _stored_status(settings, place, restart))
-    worked = status is not StopReason.FINISHED
     with kept_alone({place}, comm):
+        if restart:  # another run may have ended before this one could begin
+            status = on_root(comm, lambda: _stored_status(settings, place, restart))
+        worked = status is not StopReason.FINISHED
         if worked:
             say(f"{case}: {comm.size} rank{'s' * (comm.size > 1)}, results in {place}")
             checkpoint = Checkpoint(
@@ -85,11 +87,7 @@ def run_case(
 def _stored_status(settings: Case, place: Path, restart: bool) -> StopReason:
     """How the run in a directory ended, RUNNING if there is none; rank 0 only."""
     if restart and (place / RUN).exists():
-        run = read_run(place)
-        try:
-            there, status = run["configuration"].get("case"), StopReason[run["status"]]
-        except (KeyError, TypeError, AttributeError):
-            raise StorageError(f"cannot read {place / RUN}: an entry is missing") from None
+        status, there = read_status(place)
         if difference := first_difference(there, settings.identity()):
             raise InputError(
                 f"{difference}: {place} holds a run of another case; change it back, or name "
@@ -143,6 +141,8 @@ def _compare(
     signals.listen()
     signals.at_once = True
     try:
+        if signals.received:  # since the ranks agreed
+            raise Stopped
         comparison = compare_case(settings, comm=comm, say=click.echo)
     except Stopped:
         # Not on all ranks, perhaps: the end of the job waits for the others, then aborts them.

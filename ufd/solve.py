@@ -74,7 +74,7 @@ def solve(
             until it is removed.
         restart: Go on from ``checkpoint``, or start if it holds nothing yet. The arguments must be
             the same; Python functions in the problem, and ``observers``, cannot be compared.
-        **solver_options: newton_tol, linear, contrast of `DiffusionSolver`.
+        **solver_options: newton_tol, linear, contrast, focus of `DiffusionSolver`.
 
     Returns:
         A `Result`; look at its ``status``.
@@ -104,7 +104,7 @@ def solve(
     )
     if finer_mesh is not None and not result.status.resumable:
         options |= {"rtol": rtol / 10, "dt": None if dt is None else dt / 2}
-        check = DiffusionSolver(problem, **finer_mesh, **options)
+        check = DiffusionSolver(problem, **(options | finer_mesh))
         checked = run(check, landing, progress=progress, keeping=keeping, part=CHECK)
         if checked.status.resumable:
             result.status = checked.status
@@ -123,7 +123,7 @@ def check_extras(
     """Refuse, before anything is run, what could not be done after it.
 
     Returns:
-        Cells and degree of the second resolution of ``estimate_error``, if that is asked for.
+        Cells, degree and focus of the second resolution of ``estimate_error``, if asked for.
 
     Raises:
         InputError: If the mesh has no room for ``modes``, or cannot be refined.
@@ -142,7 +142,7 @@ def _finer(solver: DiffusionSolver) -> dict[str, Any]:
     if surface.cell_type != "triangle":
         cells = math.ceil(1.5 * surface.subdivisions)
     checked_cells(solver.problem.manifold.dim, cells, surface.degree)
-    return {"cells": cells, "degree": surface.degree}
+    return {"cells": cells, "degree": surface.degree, "focus": surface.focus}
 
 
 def _mesh_of(case: Case, folder: Path, comm: MPI.Comm) -> SurfaceMesh | None:

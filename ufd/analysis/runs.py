@@ -98,6 +98,19 @@ def read_run(directory: Path) -> dict[str, Any]:
     return run
 
 
+def read_status(directory: Path) -> tuple[StopReason, Any]:
+    """How a stored run ended, and the case that it was, None if it was none.
+
+    Raises:
+        StorageError: If there is none, or a damaged one.
+    """
+    run = read_run(directory)
+    try:
+        return StopReason[run["status"]], run["configuration"].get("case")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise damaged(directory, error) from None
+
+
 def damaged(directory: Path, error: Exception) -> StorageError:
     """One line for a run.json that does not hold what it should."""
     return StorageError(f"cannot read {directory / RUN}: an entry is missing or wrong ({error})")

@@ -128,7 +128,7 @@ class Evolution:
         self.status, self.statistics = StopReason.RUNNING, Statistics()
         self.asked: Callable[[], StopReason | None] = lambda: None
         self._slopes: list[tuple[float, Array]] = []
-        self._started = False
+        self.started = False
 
     def snapshot(self) -> Snapshot:
         """The run as it is now; later steps do not change it."""
@@ -153,7 +153,7 @@ class Evolution:
         self.control.recall(snapshot.control)
         if hasattr(self.system, "recall"):
             self.system.recall(snapshot.system)
-        self._started = True
+        self.started = True
 
     def _observe(self, landed: bool) -> None:
         view = self.values.view()
@@ -163,8 +163,8 @@ class Evolution:
 
     def start(self) -> None:
         """Show the initial state to the observers, once."""
-        if not self._started:
-            self._started = True
+        if not self.started:
+            self.started = True
             self._observe(landed=True)
 
     def step(self, until: float | None = None) -> bool:

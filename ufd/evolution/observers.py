@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -71,6 +72,7 @@ class Progress:
         if landed:
             seconds = time.perf_counter() - self._begin
             self._bar.write(f"t = {t:<10g} {self._steps:6d} steps {seconds:8.1f} s")
+            sys.stdout.flush()  # who follows the output of a batch job waits for this line
         self._steps += 1
 
     def close(self) -> None:
@@ -89,9 +91,9 @@ def run_through(evolution: Evolution, landing: Sequence[float], progress: bool |
     left = [t for t in landing if t >= evolution.t]
     bar = None
     if progress is not False:
-        # The start is shown too, where there is one: it is no step.
+        # The start is shown too, unless it was before: it is no step.
         taken = evolution.statistics.steps
-        bar = Progress(landing[-1], progress, taken + 1 if taken else 0)
+        bar = Progress(landing[-1], progress, taken + evolution.started)
         evolution.observers.append(bar)
     for _ in evolution.iterate(left):
         pass

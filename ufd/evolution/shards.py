@@ -2,8 +2,8 @@
 
 A set is a directory: ``part-0000.npz`` and so on, and ``manifest.json``, written last, with the
 size and the SHA-256 of every file. It appears under its name by one rename, whole or not at all.
-No rank ever holds a whole array: each reads some of the files, and values reach the rank that asks
-for their key.
+No rank holds more than its share and a few parts: each reads some of the files, and values reach
+the rank that asks for their key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from ufd import __version__
-from ufd.exceptions import StorageError
+from ufd.exceptions import InputError, StorageError
 from ufd.parallel import agree, lookup, on_root, total
 from ufd.storage import (
     discard_tree,
@@ -48,7 +48,8 @@ def read_manifest(place: Path) -> dict[str, Any]:
     """The manifest of a set: ``about``, ``files``, ``arrays``, ``ranks`` and its own ``sha256``.
 
     Raises:
-        StorageError: If it is missing, damaged, or of another format.
+        StorageError: If it is missing or damaged.
+        InputError: If it is of another format: nothing is wrong with it.
     """
     stored = read_json(place / MANIFEST)
     if not isinstance(stored, dict) or not isinstance(content := stored.get("content"), dict):
@@ -56,7 +57,7 @@ def read_manifest(place: Path) -> dict[str, Any]:
     if _checksum(content) != stored.get("sha256"):
         raise StorageError(f"cannot read {place / MANIFEST}: its checksum is wrong")
     if content["format"] != _FORMAT:
-        raise StorageError(
+        raise InputError(
             f"cannot read {place / MANIFEST}: its format is {content['format']}, and this is "
             f"ufd {__version__}, which reads format {_FORMAT}"
         )

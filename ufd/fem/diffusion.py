@@ -175,14 +175,14 @@ class DiffusionSolver:
             certified pair: maximum principle, comparison, contraction.
         rtol: Bound of the relative L1(mu) error of a step.
         dt: Fixed step size instead of error control.
-        focus: Draws the nodes of degree 2 and more towards a direction; see `Focus`.
+        focus: Draws the nodes towards a direction, not those of an icosphere; see `Focus`.
         mesh: A `SurfaceMesh` to use instead of one built from ``cells`` and ``degree``.
         comm: The ranks that share the work.
         observers: Called after every accepted step with (t, values, landed).
         newton_tol: Relative residual of a solved stage; by default a thousandth of ``rtol``
             within 1e-13 and 1e-9 (1e-10 for degree 1, 1e-11 with
             a factorisation), and 1e-12 for fixed steps.
-        linear: "direct", "multigrid", or None for a choice by size.
+        linear: "direct", "frozen", "multigrid", or None for a choice by mesh and size.
         contrast: Largest sup w0 / inf w0 that is accepted.
 
     Raises:

@@ -23,7 +23,7 @@ class DualNorm:
 
     Args:
         space: Gives K and D.
-        linear: "direct", "multigrid" or None for a choice by size, as for the stages.
+        linear: "direct", "frozen", "multigrid" or None, as for the stages.
     """
 
     def __init__(self, space: Discretization, linear: str | None = None) -> None:

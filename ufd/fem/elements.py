@@ -1,4 +1,4 @@
-"""Curved or flat cells over the ranks, by DOLFINx; see `meshes.DistributedMesh`.
+"""Curved or flat cells over the ranks, by DOLFINx; see `surfaces.DistributedMesh`.
 
 Each rank hands over a block of the nodes and cells; the graph partitioner moves them.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mpi4py import MPI
 
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from petsc4py import PETSc
 
 from ufd.fem.shifted import Forgetful, Shifted, configure, conjugate_gradients, iterate
+from ufd.parallel import largest
 
 Array = NDArray[np.float64]
 # Up to here PETSc's own Cholesky is faster than MUMPS.
@@ -83,24 +83,25 @@ class FrozenFactor:
         self._old.set(D)
         configure(self._ksp, factor_options(K))
         self.factorisations = 0
-        self._last = _STALE + 1
+        self._last, self._fresh = _STALE + 1, False
 
     def update(self, c: Array) -> None:
         """See `shifted.Method.update`."""
         self._system.set(c)
+        self._fresh = False
         if self._last > _STALE:
             self._renew()
 
     def _renew(self) -> None:
         self._old.set(self._system.shift.array)
         self.factorisations += 1
-        self._last = 0
+        self._last, self._fresh = 0, True
 
     def solve(self, b: PETSc.Vec, x: PETSc.Vec, rtol: float) -> tuple[int, bool]:
         """See `shifted.Method.solve`."""
         count, good = iterate(self._ksp, b, x, rtol, most=4 * _STALE)
         self._last = max(self._last, count)
-        if good or not self._last:
+        if good or self._fresh:
             return count, good
         self._renew()
         more, good = iterate(self._ksp, b, x, rtol)
@@ -114,6 +115,6 @@ class FrozenFactor:
     def recall(self, memory: dict[str, Array]) -> None:
         """See `shifted.Method.recall`."""
         self._old.set(memory["factor_shift"])
-        age = memory["factor_age"]
         # Every node carries the number; a rank may have none.
-        self._last = self.matrix.comm.tompi4py().allreduce(int(max(age, default=0)), op=MPI.MAX)
+        age = float(memory["factor_age"].max(initial=0.0))
+        self._last = int(largest(self.matrix.comm.tompi4py(), age))

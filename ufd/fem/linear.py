@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 PREFIX = "ufd_"
 CHOICES = ("direct", "frozen", "multigrid")
 # Nodes above which, on the sphere, multigrid takes over: measured, one core.
-_NESTED_LIMIT, _TRIANGLES_LIMIT, _CURVED_LIMIT = 600, 10_000, 100_000
+_TRIANGLES_LIMIT, _CURVED_LIMIT = 10_000, 100_000
 
 
 def _choice(space: Discretization) -> str:
@@ -30,7 +30,7 @@ def _choice(space: Discretization) -> str:
     if surface.cell_type == "interval":
         return "direct"  # banded: linear in the nodes
     if space.is_nested:
-        return "multigrid" if space.size > _NESTED_LIMIT else "direct"
+        return "multigrid"
     if surface.degree == 1:
         return "multigrid" if space.size > _TRIANGLES_LIMIT else "direct"
     return "multigrid" if space.size > _CURVED_LIMIT else "frozen"

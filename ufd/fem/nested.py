@@ -175,8 +175,7 @@ def _matrix(value, row, column, rows, columns, comm: MPI.Comm) -> PETSc.Mat:
 class NestedMesh(Level):
     """The finest level of an icosphere, with those below; see `surfaces.DistributedMesh`.
 
-    Attributes:
-        coarser: The levels below that a hierarchy uses, from the coarsest on.
+    The levels below it are kept, from the coarsest of a hierarchy on, until that is made.
     """
 
     def __init__(self, level: int, comm: MPI.Intracomm) -> None:
@@ -195,7 +194,7 @@ class NestedMesh(Level):
         for _ in range(level - shared):
             patches.append(restricted(refined(patches[-1]), comm.rank))
         super().__init__(patches.pop(), comm)
-        self.coarser = [Level(patch, comm) for patch in patches[_COARSEST:]]
+        self._below = [Level(patch, comm) for patch in patches[_COARSEST:]]
         self._own_faces = self.patch.owners[2] == comm.rank
 
     def faces(self) -> NDArray[np.int64]:
@@ -210,8 +209,8 @@ class NestedMesh(Level):
         """
         result = []
         above: Level = self
-        while self.coarser:
-            level = self.coarser.pop()
+        while self._below:
+            level = self._below.pop()
             up = above.prolongation(level)
             down = PETSc.Mat()
             up.transpose(down)
@@ -227,9 +226,8 @@ class NestedMesh(Level):
         """
         patch, every = self.patch, self.everywhere(values)
         numbers = faces_containing(points, patch.level)
-        face = np.minimum(np.searchsorted(patch.face_numbers, numbers), len(patch.faces) - 1)
-        here = (patch.face_numbers[face] == numbers) & self._own_faces[face]
-        corners = patch.faces[face[here]]
+        here = np.isin(numbers, patch.face_numbers[self._own_faces])
+        corners = patch.faces[np.searchsorted(patch.face_numbers, numbers[here])]
         triangle = patch.points[corners].transpose(0, 2, 1)
         barycentric = np.linalg.solve(triangle, points[here][..., None])[..., 0]
         barycentric /= barycentric.sum(axis=1, keepdims=True)

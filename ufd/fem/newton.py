@@ -130,8 +130,10 @@ class StageSolver:
         for iteration in range(_MAX_ITERATIONS + 1):
             scale = D * (w + np.abs(r))
             scale = np.maximum(scale, 1e-300)
-            local = np.array([np.max(np.abs(F) / scale, initial=0.0), self.interrupted()])
-            error, stop = largest(comm, local)
+            worst = float(np.max(np.abs(F) / scale, initial=0.0))
+            # A maximum over ranks may lose what is not a number.
+            worst = worst if np.isfinite(worst) else np.inf
+            error, stop = largest(comm, np.array([worst, self.interrupted()]))
             if stop:
                 raise Interrupted("the solve of a stage was asked to stop")
             if not np.isfinite(error) or outside:
@@ -194,8 +196,9 @@ class StageSolver:
         """Whether w would rise tenfold somewhere, or leave its domain, on any rank."""
         if self.divergence.m >= 1:
             return False
-        rise = self.divergence.ratio(s) / w
-        far = not (np.max(rise, initial=0.0) <= _LEAP and np.min(rise, initial=1.0) >= 0)
+        new = self.divergence.ratio(s)
+        # Nodes may be empty, at 0 < m < 1.
+        far = not np.all((new >= 0) & (new <= _LEAP * np.maximum(w, 1e-300)))
         return bool(largest(self.space.comm, int(far)))
 
     def _polish(self, s: Array, w: Array, F: Array, tau: float) -> Array:
@@ -246,7 +249,7 @@ class StageSolver:
         space = self.space
         mass = total(space.comm, float(space.D @ w))
         defect = abs(target / mass - 1) if mass else 0.0
-        if defect > MASS_DEFECT:
+        if not defect <= MASS_DEFECT:
             return Stage(w, newton, krylov, defect, f"a stage missed its mass by {defect:.1e}")
         if self.divergence.m >= 1 and smallest(space.comm, float(w.min(initial=np.inf))) < 0:
             return Stage(w, newton, krylov, defect, "the density became negative")

@@ -67,6 +67,7 @@ class SurfaceMesh(ABC):
         degree: Polynomial degree of the geometry and of the functions.
         subdivisions: The number that builds the mesh again; None for a mesh from a file.
         gdim: Dimension of the ambient space.
+        focus: What moved the nodes, if anything did.
         points: All nodes, (n, gdim); made when asked for.
         cells: All cells as node numbers, (m, nodes per cell), in the order of the element.
     """
@@ -75,6 +76,7 @@ class SurfaceMesh(ABC):
     degree: int
     subdivisions: int | None
     gdim: int
+    focus: Focus | None = None
     points: Array
     cells: NDArray[np.int64]
 
@@ -139,12 +141,10 @@ class NumberedMesh(SurfaceMesh):
     Attributes:
         node_count: Number of nodes.
         cell_count: Number of cells.
-        focus: Moves the nodes, if it is given.
     """
 
     node_count: int
     cell_count: int
-    focus: Focus | None = None
 
     def identity(self) -> dict[str, Any]:
         """See `SurfaceMesh.identity`."""

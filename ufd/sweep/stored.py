@@ -15,12 +15,12 @@ from mpi4py import MPI
 
 from ufd.analysis.claims import rate_claim
 from ufd.analysis.results import FIELDS
-from ufd.analysis.runs import CHECKPOINT, RUN, SERIES
+from ufd.analysis.runs import CHECKPOINT, RUN, SERIES, read_status
 from ufd.config import Case
 from ufd.evolution.evolve import StopReason
 from ufd.exceptions import StorageError, UfdError
 from ufd.parallel import on_root
-from ufd.storage import first_difference, read_json
+from ufd.storage import first_difference
 from ufd.stored import load
 from ufd.sweep.jobs import Job, Outcome
 
@@ -83,11 +83,7 @@ def _clear(directory: Path) -> None:
 
 
 def _stored(job: Job, case: Case) -> Outcome:
-    run = read_json(job.directory / RUN)
-    try:
-        there, status = run["configuration"].get("case"), StopReason[run["status"]]
-    except (KeyError, TypeError, AttributeError):
-        raise StorageError(f"cannot read {job.directory / RUN}: an entry is missing") from None
+    status, there = read_status(job.directory)
     if there != case.identity():
         difference = first_difference(there, case.identity()) or "tables that differ"
         raise StorageError(
