@@ -200,8 +200,8 @@ def figure(cases: dict[str, Sequence[Point]]) -> None:
         panel.invert_xaxis()
         panel.set(title=case, xlabel="relative error of D(1)")
         panel.grid(alpha=0.3)
+        panel.legend(fontsize=8)
     panels[0].set_ylabel("CPU seconds, one core, set-up included")
-    panels[0].legend(fontsize=8)
     sketch.tight_layout()
     sketch.savefig(RESULTS / "sphere_vs_peers.png", dpi=110)
 
