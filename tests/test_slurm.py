@@ -207,7 +207,7 @@ def test_errors_are_final(cluster):
 
 def test_told_and_cancelled(cluster):
     """A told run goes on by itself, a cancelled one when it is submitted again; then it is done."""
-    case = cluster.case("long.toml", LONG.format(dt=0.0005, end=0.2))
+    case = cluster.case("long.toml", LONG.format(dt=0.00005, end=0.2))
     arguments = "requeue.sbatch", case, "--output", "out", "--no-report"
     job = cluster.submit(*arguments)
     cluster.until(lambda: "t = 0.0125 " in cluster.printed(job), job)
