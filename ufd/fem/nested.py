@@ -226,8 +226,12 @@ class NestedMesh(Level):
         """
         patch, every = self.patch, self.everywhere(values)
         numbers = faces_containing(points, patch.level)
-        here = np.isin(numbers, patch.face_numbers[self._own_faces])
-        corners = patch.faces[np.searchsorted(patch.face_numbers, numbers[here])]
+        # One search among sorted numbers, which a rank without faces survives.
+        place = np.searchsorted(patch.face_numbers, numbers)
+        here = place < len(patch.faces)
+        found = place[here]
+        here[here] = (patch.face_numbers[found] == numbers[here]) & self._own_faces[found]
+        corners = patch.faces[place[here]]
         triangle = patch.points[corners].transpose(0, 2, 1)
         barycentric = np.linalg.solve(triangle, points[here][..., None])[..., 0]
         barycentric /= barycentric.sum(axis=1, keepdims=True)
