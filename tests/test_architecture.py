@@ -37,6 +37,7 @@ FLOORS = {
     "analysis": 4,
     "config": 5,
     "runs": 5,
+    "regularised": 6,
     "solve": 6,
     "stored": 6,
     "train": 6,
@@ -49,7 +50,11 @@ FLOORS = {
     "cli": 9,
 }
 ROOMS = {"fem", "meanfield", "particles"}
-DOORS = {("meanfield", "ufd.fem.discretization"), ("meanfield", "ufd.fem.spectrum")}
+# The mean-field equation lives on the diffusion's meshes, and its states are kept as theirs are.
+DOORS = {
+    ("meanfield", f"ufd.fem.{name}")
+    for name in ("discretization", "spectrum", "meshes", "surfaces", "state", "fields", "focus")
+}
 ANALYSIS_MAY = {"analysis", "problem", "storage", "parallel", "exceptions", "launch"}
 ANALYSIS_NAMES = {
     ("ufd.evolution.evolve", "StopReason"),

@@ -41,10 +41,13 @@ _PUBLIC = {
     "load": "stored",
     "train": "train",
     "compare": "compare",
+    "meanfield": "regularised",
+    "MeanFieldSolver": "meanfield.solver",
     "VarProSolver": "particles.solver",
     "ReLU": "problem.features",
     "Step": "problem.features",
     "Activation": "problem.features",
+    "KernelSpectrum": "problem.features",
     "LaplaceRBF": "problem.features",
     "GaussianRBF": "problem.features",
     "Euler": "evolution.explicit",
@@ -113,6 +116,7 @@ if TYPE_CHECKING:
     from ufd.fem.diffusion import DiffusionSolver as DiffusionSolver
     from ufd.fem.focus import Focus as Focus
     from ufd.fem.spectrum import spectral_gap as spectral_gap
+    from ufd.meanfield.solver import MeanFieldSolver as MeanFieldSolver
     from ufd.parallel import abort_on_error as abort_on_error
     from ufd.particles.solver import VarProSolver as VarProSolver
     from ufd.problem.callables import density as density
@@ -128,6 +132,7 @@ if TYPE_CHECKING:
     from ufd.problem.divergences import PowerDivergence as PowerDivergence
     from ufd.problem.features import Activation as Activation
     from ufd.problem.features import GaussianRBF as GaussianRBF
+    from ufd.problem.features import KernelSpectrum as KernelSpectrum
     from ufd.problem.features import LaplaceRBF as LaplaceRBF
     from ufd.problem.features import ReLU as ReLU
     from ufd.problem.features import Step as Step
@@ -142,6 +147,7 @@ if TYPE_CHECKING:
     from ufd.problem.torus import PeriodicCauchy as PeriodicCauchy
     from ufd.problem.transport import wasserstein as wasserstein
     from ufd.problem.zonal import ZonalHarmonic as ZonalHarmonic
+    from ufd.regularised import meanfield as meanfield
     from ufd.solve import solve as solve
     from ufd.stored import load as load
     from ufd.train import train as train

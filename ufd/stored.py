@@ -8,6 +8,7 @@ from typing import Any
 
 from mpi4py import MPI
 
+from ufd.analysis.meanfield import read_meanfield
 from ufd.analysis.results import FIELDS, read_result
 from ufd.analysis.runs import CHECKPOINT, RUN, read_run
 from ufd.analysis.training import PARTICLES, read_training
@@ -15,6 +16,7 @@ from ufd.config import problem_from
 from ufd.evolution.checkpoint import stopped_at
 from ufd.exceptions import InputError, StorageError
 from ufd.fem.fields import FieldHistory, read_fields, stored_problem
+from ufd.meanfield.state import MeanFieldHistory, read_states
 from ufd.parallel import on_root
 from ufd.particles.state import ParticleHistory, read_particles
 from ufd.problem.diffusion import UltraFastDiffusion
@@ -35,8 +37,9 @@ def load(
         comm: The ranks that share the fields; any number.
 
     Returns:
-        The `Result` of a run of the diffusion, the `TrainingRun` of a training, or for a file its
-        stored states (``at``, ``ratio``, ``density``).
+        The `Result` of a run of the diffusion, the `TrainingRun` of a training, the
+        `MeanFieldRun` of the mean-field equation, or for a file its stored states (``at``,
+        ``ratio``, ``density``).
 
     Raises:
         StorageError: If it is missing, damaged or not finished.
@@ -53,9 +56,11 @@ def load(
     if not place.is_dir():
         return open_fields()
     run = on_root(comm, lambda: _finished(place))
-    if run.get("kind") != "particles":
-        return read_result(place, open_fields)
-    return read_training(place, lambda: _particles(place, run, problem, comm))
+    if run.get("kind") == "particles":
+        return read_training(place, lambda: _particles(place, run, problem, comm))
+    if run.get("kind") == "meanfield":
+        return read_meanfield(place, lambda: _states(place, run, problem, comm))
+    return read_result(place, open_fields)
 
 
 def where_stopped(place: Path) -> str | None:
@@ -81,19 +86,25 @@ def _finished(place: Path) -> dict[str, Any]:
 def _particles(
     place: Path, run: dict[str, Any], problem: UltraFastDiffusion | None, comm: MPI.Comm
 ) -> ParticleHistory:
-    table = run["configuration"]["problem"]
-    if problem is None and table is None:
-        raise InputError(
-            f"load: the problem of {place} holds a Python function; give load(..., problem=...)"
-        )
-    manifold = (problem or problem_from(table)).manifold
+    manifold = (problem or _built(run["configuration"]["problem"], place)).manifold
     return on_root(comm, lambda: read_particles(place / PARTICLES, manifold))
 
 
+def _states(
+    place: Path, run: dict[str, Any], problem: UltraFastDiffusion | None, comm: MPI.Comm
+) -> MeanFieldHistory:
+    settings = run["configuration"]
+    known = problem or _built(settings["problem"], place)
+    return read_states(place, known, settings["meanfield"]["reference"], comm)
+
+
 def _stored(file: Path, comm: MPI.Comm) -> UltraFastDiffusion:
-    table = stored_problem(file, comm)
+    return _built(stored_problem(file, comm), file)
+
+
+def _built(table: dict[str, Any] | None, place: Path) -> UltraFastDiffusion:
     if table is None:
         raise InputError(
-            f"load: the problem in {file} holds a Python function; give load(..., problem=...)"
+            f"load: the problem in {place} holds a Python function; give load(..., problem=...)"
         )
     return problem_from(table)

@@ -19,22 +19,18 @@ from ufd.evolution.control import ErrorControl, FixedStep
 from ufd.evolution.evolve import Evolution, Observer, StopReason
 from ufd.evolution.steppers import SDIRK, SDIRK4, Stage
 from ufd.exceptions import InputError
-from ufd.fem.discretization import Discretization
+from ufd.fem.discretization import CONTRAST_LIMIT, Discretization
 from ufd.fem.fields import FieldHistory
 from ufd.fem.focus import Focus
 from ufd.fem.linear import ShiftedSolver
-from ufd.fem.meshes import default_degree, sphere_mesh
+from ufd.fem.meshes import chosen_surface
 from ufd.fem.newton import StageSolver
 from ufd.fem.state import State
 from ufd.fem.surfaces import SurfaceMesh
-from ufd.parallel import agree, largest, smallest, total
+from ufd.parallel import largest, smallest, total
 from ufd.problem.diffusion import UltraFastDiffusion
-from ufd.problem.manifolds import Sphere
 
 Array = NDArray[np.float64]
-CONTRAST_LIMIT = 1e30
-# Errors count relative to min(|w|, _DECAY |w - 1|) in L1(nu), down to _DECAY_FLOOR |w|.
-_DECAY, _DECAY_FLOOR = 100.0, 1e-5
 
 
 class DiffusionSystem:
@@ -68,25 +64,6 @@ class DiffusionSystem:
             space, problem.divergence, self.linear, newton_tol, drift=1e-3 * (rtol or 0.0)
         )
 
-    def initial_ratio(self, contrast: float) -> Array:
-        """w(0) at the owned nodes, scaled to discrete mass 1.
-
-        Raises:
-            InputError: If sup w(0)/inf w(0) exceeds ``contrast``.
-        """
-        space = self.space
-        log_mu = agree(space.comm, lambda: self.problem.initial.log_density(space.nodes))
-        log_w = log_mu - space.log_nu
-        top = largest(space.comm, float(log_w.max(initial=-np.inf)))
-        spread = top - smallest(space.comm, float(log_w.min(initial=np.inf)))
-        if not spread <= np.log(contrast):
-            raise InputError(
-                f"initial: the contrast sup(w0)/inf(w0) = 1e{spread / np.log(10):.0f} exceeds "
-                f"{contrast:.0e}; mix some of the teacher into the initial density"
-            )
-        w = np.exp(log_w - top)
-        return w / space.integrate(w)
-
     def stage(self, r: Array, tau: float, t: float, guess: Array) -> Stage:
         """Solve W + tau K phi(W)/D = r + tau source(t)."""
         if self.problem.source is not None:
@@ -106,15 +83,8 @@ class DiffusionSystem:
         self._stages.interrupted = asked
 
     def norm(self, error: Array, values: Array) -> float:
-        """Relative L1(mu) size of an error in w; near equilibrium relative to |w - 1|.
-
-        Without the second part steps grow as w tends to 1, and the decay itself, whose rate is
-        what a run is for, would be resolved no better than the whole density is.
-        """
-        D = self.space.D
-        sums = np.array([D @ np.abs(error), D @ np.abs(values), D @ np.abs(values - 1)])
-        absolute, size, distance = total(self.space.comm, sums)
-        return float(absolute / min(size, max(_DECAY * distance, _DECAY_FLOOR * size)))
+        """See `Discretization.relative_error`."""
+        return self.space.relative_error(error, values)
 
     def functionals(self, w: Array) -> dict[str, float]:
         """The conserved and decaying quantities of docs/theory.md; see `Result` for their names."""
@@ -140,28 +110,6 @@ class DiffusionSystem:
         """A first step size from the initial slope; error control corrects it."""
         rate = self.norm(self._stages.slope(w), w)
         return float(np.clip(0.1 * rtol ** (1 / (order + 1)) / max(rate, 1e-3), 1e-10, 0.1))
-
-
-def _surface(
-    sphere: Sphere,
-    mesh: SurfaceMesh | None,
-    cells: int | None,
-    degree: int | None,
-    focus: Focus | None,
-) -> SurfaceMesh:
-    if mesh is None:
-        degree = default_degree(sphere.dim) if degree is None else degree
-        return sphere_mesh(sphere.dim, cells, degree, focus)
-    for name, value in (("cells", cells), ("degree", degree), ("focus", focus)):
-        if value is not None:
-            raise InputError(
-                f"{name} = {value!r}: a mesh is given, which has its own; leave it out"
-            )
-    if mesh.gdim != sphere.ambient_dim:
-        raise InputError(
-            f"mesh: its nodes lie in R^{mesh.gdim}; the problem needs R^{sphere.ambient_dim}"
-        )
-    return mesh
 
 
 class DiffusionSolver:
@@ -207,18 +155,11 @@ class DiffusionSolver:
         contrast: float = CONTRAST_LIMIT,
     ) -> None:
         control = ErrorControl(rtol) if dt is None else FixedStep(dt)
-        if not isinstance(problem.manifold, Sphere):
-            raise InputError(
-                f"problem: it lives on {problem.manifold}, and the diffusion is solved on spheres; "
-                "train particles there (ufd.train)"
-            )
-        surface = _surface(problem.manifold, mesh, cells, degree, focus)
+        surface = chosen_surface(problem.manifold, mesh, cells, degree, focus)
         if not isinstance(stepper, SDIRK | None):
             raise InputError(f"stepper = {stepper!r} must be a method such as ufd.SDIRK4()")
         if newton_tol is not None and not 0 < newton_tol < 1e-3:
             raise InputError(f"newton_tol = {newton_tol!r} must lie between 0 and 1e-3")
-        if not contrast > 1:
-            raise InputError(f"contrast = {contrast!r} must be above 1")
         self.problem, self.comm = problem, comm
         self.space = Discretization(surface, problem.teacher, comm)
         self.system = DiffusionSystem(
@@ -231,7 +172,7 @@ class DiffusionSolver:
             "contrast": contrast,
         }
         self.stepper = stepper or SDIRK4()
-        w = self.system.initial_ratio(contrast)
+        w = self.space.initial_ratio(problem.initial, contrast)
         first = self.system.first_step(w, self.stepper.order, rtol) if dt is None else dt
         self.evolution = Evolution(self.system, self.stepper, control, w, first, observers)
 

@@ -25,6 +25,9 @@ from ufd.parallel import agree, largest, lookup, smallest, total
 from ufd.problem.densities import Density
 
 Array = NDArray[np.float64]
+CONTRAST_LIMIT = 1e30
+# Errors count relative to min(|w|, _DECAY |w - 1|) in L1(nu), down to _DECAY_FLOOR |w|.
+_DECAY, _DECAY_FLOOR = 100.0, 1e-5
 
 
 class Discretization:
@@ -115,6 +118,35 @@ class Discretization:
     def integrate(self, values: Array) -> float:
         """nu-integral of nodal values."""
         return float(total(self.comm, float(self.D @ values)))
+
+    def initial_ratio(self, initial: Density, contrast: float = CONTRAST_LIMIT) -> Array:
+        """w = mu/nu of a density at the owned nodes, scaled to discrete mass 1; collective.
+
+        Raises:
+            InputError: If sup w/inf w exceeds ``contrast``.
+        """
+        if not contrast > 1:
+            raise InputError(f"contrast = {contrast!r} must be above 1")
+        log_w = agree(self.comm, lambda: initial.log_density(self.nodes)) - self.log_nu
+        top = largest(self.comm, float(log_w.max(initial=-np.inf)))
+        spread = top - smallest(self.comm, float(log_w.min(initial=np.inf)))
+        if not spread <= np.log(contrast):
+            raise InputError(
+                f"initial: the contrast sup(w0)/inf(w0) = 1e{spread / np.log(10):.0f} exceeds "
+                f"{contrast:.0e}; mix some of the teacher into the initial density"
+            )
+        w = np.exp(log_w - top)
+        return w / self.integrate(w)
+
+    def relative_error(self, error: Array, values: Array) -> float:
+        """Relative L1(mu) size of an error in w; near equilibrium relative to |w - 1|.
+
+        Without the second part steps grow as w tends to 1, and the decay itself, whose rate is
+        what a run is for, would be resolved no better than the whole density is.
+        """
+        sums = np.array([self.D @ np.abs(h) for h in (error, values, values - 1)])
+        absolute, size, distance = total(self.comm, sums)
+        return float(absolute / min(size, max(_DECAY * distance, _DECAY_FLOOR * size)))
 
     @cached_property
     def output_mesh(self) -> dolfinx_mesh.Mesh:

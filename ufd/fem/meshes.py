@@ -7,6 +7,7 @@ from numbers import Integral
 from ufd.exceptions import InputError
 from ufd.fem.focus import Focus
 from ufd.fem.surfaces import Circle, CubedSphere, Icosphere, SurfaceMesh
+from ufd.problem.manifolds import Manifold, Sphere
 
 MAX_DEGREE = 8
 
@@ -74,3 +75,36 @@ def sphere_mesh(
     if dim == 1:
         return Circle(cells, degree, focus)
     return Icosphere(cells) if degree == 1 else CubedSphere(cells, degree, focus)
+
+
+def chosen_surface(
+    manifold: Manifold,
+    mesh: SurfaceMesh | None,
+    cells: int | None,
+    degree: int | None,
+    focus: Focus | None,
+) -> SurfaceMesh:
+    """The mesh of a solver: the one that is given, or that of ``cells`` and ``degree``.
+
+    Raises:
+        InputError: If there is none of the manifold, or both are given.
+    """
+    if not isinstance(manifold, Sphere):
+        raise InputError(
+            f"problem: it lives on {manifold}, and densities are solved for on spheres; "
+            "train particles there (ufd.train)"
+        )
+    if mesh is None:
+        return sphere_mesh(
+            manifold.dim, cells, default_degree(manifold.dim) if degree is None else degree, focus
+        )
+    for name, value in (("cells", cells), ("degree", degree), ("focus", focus)):
+        if value is not None:
+            raise InputError(
+                f"{name} = {value!r}: a mesh is given, which has its own; leave it out"
+            )
+    if mesh.gdim != manifold.ambient_dim:
+        raise InputError(
+            f"mesh: its nodes lie in R^{mesh.gdim}; the problem needs R^{manifold.ambient_dim}"
+        )
+    return mesh

@@ -187,6 +187,47 @@ class Activation:
         return None
 
 
+@dataclass(frozen=True, eq=False)
+class KernelSpectrum:
+    """A feature known by the eigenvalues of its population kernel on a sphere.
+
+    sigma = sum_l sqrt(kappa_l) N_l P_l for inputs uniform on the sphere; other laws are not asked.
+
+    Args:
+        eigenvalues: kappa_l for an array of degrees l = 0, 1, ..., not negative and summable.
+        terms: Degrees that the kernel is summed over where its values are needed.
+    """
+
+    eigenvalues: Callable[[Array], Array]
+    terms: int = 512
+
+    def check(self, manifold: Manifold) -> None:
+        """See `Feature`."""
+        _need(manifold, Sphere, self)
+
+    def spectrum(self, degree: int) -> Array:
+        """kappa_0 to kappa_degree, (degree + 1,).
+
+        Raises:
+            InputError: If one is negative or not finite.
+        """
+        kappa = np.asarray(self.eigenvalues(np.arange(degree + 1.0)), dtype=float)
+        if kappa.shape != (degree + 1,) or not np.all((kappa >= 0) & np.isfinite(kappa)):
+            raise InputError(
+                f"KernelSpectrum: eigenvalues must give {degree + 1} finite numbers >= 0 for the "
+                f"degrees 0 to {degree}"
+            )
+        return kappa
+
+    def evaluate(self, omega: Array, inputs: Array) -> tuple[Array, Pullback]:
+        """See `Feature`: a spectrum knows no samples."""
+        raise InputError("features: a KernelSpectrum knows its population only; leave data out")
+
+    def describe(self) -> None:
+        """See `Feature`: a function cannot be written to a case file."""
+        return None
+
+
 def _ridge_features(
     feature: Ramps | Activation, omega: Array, inputs: Array
 ) -> tuple[Array, Pullback]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ufd.exceptions import InputError
 from ufd.problem.checks import shown
 from ufd.problem.densities import Density
-from ufd.problem.features import Activation, Ramps
+from ufd.problem.features import Activation, KernelSpectrum, Ramps
 from ufd.problem.harmonics import basis, degrees, multiplicities, zonal_harmonics
 from ufd.problem.kernels import population_kernel
 from ufd.problem.manifolds import Sphere
@@ -26,6 +26,11 @@ from ufd.problem.potentials import settled_moments
 Array = NDArray[np.float64]
 # An eigenvalue of the kernel is zero below this share of the largest.
 _BLIND = 1e-28
+
+
+def seen(eigenvalues: Array) -> NDArray[np.bool_]:
+    """Which eigenvalues kappa_l of a kernel are not zero, to round-off."""
+    return eigenvalues > _BLIND * eigenvalues.max()
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +49,7 @@ class Identifiability:
     @property
     def blind(self) -> list[int]:
         """Degrees up to L that the feature does not see."""
-        small = self.eigenvalues <= _BLIND * self.eigenvalues.max()
-        return np.flatnonzero(small).tolist()
+        return np.flatnonzero(~seen(self.eigenvalues)).tolist()
 
     @property
     def unseen(self) -> float:
@@ -75,7 +79,7 @@ def identifiability(
     """Compare a feature with a teacher, degree by degree.
 
     Args:
-        features: `ReLU`, `Step`, a sum of them, or an `Activation`.
+        features: `ReLU`, `Step`, a sum of them, an `Activation` or a `KernelSpectrum`.
         teacher: A density on a sphere; beyond S^2 one with known harmonic moments.
         degree: Highest degree looked at.
         inputs: Law of the inputs: it changes eigenvalues, not which of them vanish.
@@ -84,7 +88,9 @@ def identifiability(
         InputError: If the feature lives elsewhere, or the teacher's harmonics are not known.
     """
     sphere = teacher.manifold
-    if not isinstance(features, Ramps | Activation) or not isinstance(sphere, Sphere):
+    if not isinstance(features, Ramps | Activation | KernelSpectrum) or not isinstance(
+        sphere, Sphere
+    ):
         raise InputError(f"identifiability: {shown(features)} on {sphere}; activations on spheres")
     kernel = population_kernel(features, sphere, inputs)
     return Identifiability(kernel.eigenvalues(degree), _power(teacher, sphere, degree))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ufd.exceptions import InputError
 from ufd.problem.checks import shown
-from ufd.problem.features import Activation, Feature, Ramps
+from ufd.problem.features import Activation, Feature, KernelSpectrum, Ramps
 from ufd.problem.harmonics import (
     funk_hecke,
     multiplicities,
@@ -214,6 +214,34 @@ def trimmed(series: Array) -> Array:
     return series[: above[-1] + 1]
 
 
+class SpectrumKernel:
+    """The kernel of a `KernelSpectrum`: sum_l kappa_l N_l P_l.
+
+    Args:
+        feature: The spectrum.
+        sphere: Where omega lives.
+    """
+
+    def __init__(self, feature: KernelSpectrum, sphere: Sphere) -> None:
+        self._feature, self._sphere = feature, sphere
+        kappa = feature.spectrum(feature.terms)
+        self._series = trimmed(kappa * multiplicities(sphere.dim, feature.terms))
+
+    @property
+    def sphere(self) -> Sphere:
+        """See `ZonalKernel`."""
+        return self._sphere
+
+    def values(self, t: Array) -> tuple[Array, Array]:
+        """See `ZonalKernel`."""
+        c, dim = np.clip(t, -1, 1), self._sphere.dim
+        return zonal_sum(dim, self._series, c), zonal_sum_slope(dim, self._series, c)
+
+    def eigenvalues(self, degree: int) -> Array:
+        """See `ZonalKernel`."""
+        return self._feature.spectrum(degree)
+
+
 def population_kernel(feature: Feature, manifold: Manifold, law: str) -> ZonalKernel:
     """The kernel of a feature for inputs of a law.
 
@@ -225,4 +253,6 @@ def population_kernel(feature: Feature, manifold: Manifold, law: str) -> ZonalKe
         return RampKernel(feature, manifold, law)
     if isinstance(manifold, Sphere) and isinstance(feature, Activation):
         return SeriesKernel(feature, manifold, law)
+    if isinstance(manifold, Sphere) and isinstance(feature, KernelSpectrum):
+        return SpectrumKernel(feature, manifold)
     raise InputError("data = None: features on a torus need samples; give data=4096 or an array")

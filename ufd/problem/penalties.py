@@ -27,6 +27,9 @@ class Penalty(Protocol):
     def curvature(self, u: Array) -> Array:
         """f''(u) > 0."""
 
+    def minimiser(self, g: Array) -> Array:
+        """The u with f'(u) = g, which is (f^*)'(g); not finite if there is none."""
+
 
 @dataclass(frozen=True)
 class QuadraticPenalty:
@@ -45,6 +48,10 @@ class QuadraticPenalty:
     def curvature(self, u: Array) -> Array:
         """See `Penalty`."""
         return np.ones_like(u)
+
+    def minimiser(self, g: Array) -> Array:
+        """See `Penalty`."""
+        return g + self.reference
 
 
 @dataclass(frozen=True)
@@ -71,23 +78,33 @@ class PowerPenalty:
         """See `Penalty`."""
         return u ** (self.p - 2)
 
+    def minimiser(self, g: Array) -> Array:
+        """See `Penalty`."""
+        if self.p == 1:
+            return np.exp(g)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.exp(np.log1p((self.p - 1) * g) / (self.p - 1))
 
-def penalty_of(divergence: PowerDivergence, reference: Any) -> QuadraticPenalty | PowerPenalty:
+
+def penalty_of(
+    divergence: PowerDivergence, reference: Any, owner: str = "train"
+) -> QuadraticPenalty | PowerPenalty:
     """The penalty whose limit is the diffusion of a divergence.
 
     Args:
         divergence: Of power p.
         reference: The minimiser of f: 1, or for p = 2 any number.
+        owner: Whose argument it is, for messages.
 
     Raises:
         InputError: If the reference is not finite, or not 1 for p other than 2.
     """
-    target = number("train", "reference", reference)
+    target = number(owner, "reference", reference)
     if divergence.p == 2:
         return QuadraticPenalty(target)
     if target != 1:
         raise InputError(
-            f"train: reference = {target:g} is for p = 2 only; the penalty of p = "
+            f"{owner}: reference = {target:g} is for p = 2 only; the penalty of p = "
             f"{divergence.p:g} is least at 1"
         )
     return PowerPenalty(divergence.p)

@@ -1,0 +1,1 @@
+"""The finite-lambda room: the mean-field equation of infinitely many neurons, and its limit."""

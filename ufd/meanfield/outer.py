@@ -1,0 +1,147 @@
+"""Optimal outer weights of a density: a symmetric positive definite system in the harmonics.
+
+u = (f^*)'(g), g = sum_k c_k Y_k, where c minimises
+lam/2 sum c_k^2/kappa_k + int f^*(g) dmu - int g dnu (arXiv 2504.18208 for quadratic f; derived in
+docs/theory.md for all). For lam = 0 this is the projection on what the feature sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from ufd.exceptions import SolverError
+from ufd.fem.discretization import Discretization
+from ufd.meanfield.krylov import FrozenCholesky
+from ufd.meanfield.modes import NodalHarmonics, moments
+from ufd.meanfield.neighbours import Neighbours
+from ufd.parallel import largest, smallest
+from ufd.problem.penalties import Penalty
+
+Array = NDArray[np.float64]
+_MOST_NEWTON = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Outer weights at the nodes, from their coefficients.
+
+    Attributes:
+        c: Coefficients of g in the visible harmonics, (N,), equal on every rank.
+        g: f'(u) at the owned nodes.
+        u: Outer weights at the owned nodes.
+        slope: du/dg = 1/f''(u) at the owned nodes.
+    """
+
+    c: Array
+    g: Array
+    u: Array
+    slope: Array
+
+
+class OuterProblem:
+    """Finds the outer weights of densities on one mesh.
+
+    Args:
+        space: The mesh and the teacher.
+        modes: What the feature sees.
+        lam: Regularisation, at least 0.
+        penalty: f.
+        neighbours: Pairs of nodes, which give rows of neighbours.
+    """
+
+    def __init__(
+        self,
+        space: Discretization,
+        modes: NodalHarmonics,
+        lam: float,
+        penalty: Penalty,
+        neighbours: Neighbours,
+    ) -> None:
+        self.space, self.modes, self.lam, self.penalty = space, modes, lam, penalty
+        self.stiffness = lam / modes.eigenvalues
+        self._neighbours, self._krylov = neighbours, FrozenCholesky(space.comm, modes.count, "cg")
+
+    @property
+    def factorisations(self) -> int:
+        """How many Cholesky factors were made."""
+        return self._krylov.factorisations
+
+    def weights(self, c: Array) -> Weights:
+        """g, u and du/dg at the nodes; u is not finite where f'(u) = g has no solution."""
+        g = self.modes.Y @ c
+        u = self.penalty.minimiser(g)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return Weights(c, g, u, 1 / self.penalty.curvature(u))
+
+    def residual(self, w: Array, now: Weights) -> Array:
+        """Derivative of what is minimised, lam c/kappa + int Y (u w - 1) dnu, (N,); collective."""
+        return self.stiffness * now.c + moments(self.space, self.modes, now.u * w - 1)
+
+    def size(self, residual: Array) -> float:
+        """Largest entry of a residual, in the scale of the coefficients."""
+        return float(np.max(np.abs(residual) / (1 + self.stiffness)))
+
+    def matrix_share(self, diagonal: Array, pairs: csr_array | None = None) -> Array:
+        """This rank's share of diag(lam/kappa) + Y^T (diag + pairs) Y, (N, N); collective."""
+        Y = self.modes.Y
+        share = Y.T @ (diagonal[:, None] * Y)
+        if pairs is not None:
+            share += Y.T @ (pairs @ self._neighbours.extend(Y))
+        if self.space.comm.rank == 0:
+            share.flat[:: self.modes.count + 1] += self.stiffness
+        return share
+
+    def solve(self, w: Array, c: Array, tolerance: float) -> tuple[Weights, int]:
+        """The outer weights of w, from a guess of their coefficients, and the CG iterations.
+
+        Raises:
+            SolverError: If they are not found.
+        """
+        now, krylov = self.weights(c), 0
+        comm, D, Y = self.space.comm, self.space.D, self.modes.Y
+        if largest(comm, int(not np.all(np.isfinite(now.u)))):
+            now = self.weights(np.zeros_like(c))
+        residual = self.residual(w, now)
+        for _ in range(_MOST_NEWTON):
+            size = self.size(residual)
+            if size <= tolerance:
+                return now, krylov
+            diagonal = D * w * now.slope
+            if self._krylov.stale and not self._krylov.factorise(self.matrix_share(diagonal)):
+                break
+
+            def apply(x: Array, diagonal: Array = diagonal) -> Array:
+                inner = moments(self.space, self.modes, diagonal / D * (Y @ x))
+                return self.stiffness * x + inner
+
+            # One factor of ten more than asked for: quadratic penalties end after one solve.
+            step, count, good = self._krylov.solve(
+                apply, -residual, max(0.1 * tolerance / size, 1e-12)
+            )
+            krylov += count
+            if not good:
+                continue  # with a new factor
+            now, residual = self._search(w, now, step, residual)
+        raise SolverError(
+            f"outer weights: Newton's method left a residual of {self.size(residual):.1e} at "
+            f"lam = {self.lam:.3g}"
+        )
+
+    def _search(
+        self, w: Array, now: Weights, step: Array, residual: Array
+    ) -> tuple[Weights, Array]:
+        """Along a descent direction as far as the slope stays below zero, or nearly."""
+        start, length = abs(float(residual @ step)), 1.0
+        for _ in range(40):
+            there = self.weights(now.c + length * step)
+            fine = bool(np.all(np.isfinite(there.u) & np.isfinite(there.slope)))
+            if smallest(self.space.comm, int(fine)):
+                then = self.residual(w, there)
+                if float(then @ step) <= 0.5 * start:
+                    return there, then
+            length /= 2
+        return now, residual
