@@ -34,6 +34,7 @@ class Discretization:
     """Nodes, D and K of one weight on one mesh, distributed over the ranks.
 
     Attributes:
+        teacher: The weight nu.
         grid: The mesh over the ranks.
         owned: Number of nodes on this rank.
         first: Number of the first of them over all ranks.
@@ -56,7 +57,7 @@ class Discretization:
         self.grid = surface.distribute(comm)
         self.owned, self.first, self.size = self.grid.owned, self.grid.first, self.grid.size
         self.input_index = self.grid.input_index
-        self._teacher = teacher
+        self.teacher = teacher
         log_nu = self._log_teacher(self.grid.positions)
         top = largest(comm, float(log_nu.max(initial=-np.inf)))
         spread = top - smallest(comm, float(log_nu.min(initial=np.inf)))
@@ -78,7 +79,7 @@ class Discretization:
         self.is_m_matrix = surface.degree == 1 and self._no_positive_edge()
 
     def _log_teacher(self, positions: Array) -> Array:
-        return agree(self.comm, lambda: self._teacher.log_density(_directions(positions)))
+        return agree(self.comm, lambda: self.teacher.log_density(_directions(positions)))
 
     def _log_weight(self, positions: Array) -> Array:
         """log nu at any points of this rank, scaled as ``log_nu`` is; collective."""

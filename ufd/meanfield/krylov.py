@@ -52,13 +52,13 @@ class FrozenCholesky:
     def mult(self, _: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
         """Called by PETSc: y = A x."""
         value = self._apply(self._shared(x))
-        if self._comm.rank == 0:
-            y.array = value
+        # On every rank, with nothing or all of it: a vector left alone would keep an old norm.
+        y.array = value[: y.local_size]
 
     def apply(self, _: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
         """Called by PETSc: y = (the factorised matrix)^-1 x."""
-        if self._comm.rank == 0:
-            y.array = cho_solve(self._factor, x.array_r, check_finite=False)
+        mine = x.array_r.copy()
+        y.array = cho_solve(self._factor, mine, check_finite=False) if len(mine) else mine
 
     def _shared(self, x: PETSc.Vec) -> Array:
         mine = x.array_r.copy()
@@ -99,8 +99,7 @@ class FrozenCholesky:
             x on every rank, iterations, and whether they converged.
         """
         self._apply = apply
-        if self._comm.rank == 0:
-            self._b.array = b
+        self._b.array = b[: self._b.local_size]
         self._ksp.setTolerances(rtol=rtol, atol=1e-300, max_it=_MOST)
         self._ksp.solve(self._b, self._x)
         count, good = self._ksp.getIterationNumber(), self._ksp.getConvergedReason() > 0

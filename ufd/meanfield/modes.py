@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ufd.exceptions import InputError
 from ufd.fem.discretization import Discretization
-from ufd.parallel import total
+from ufd.parallel import agree, total
+from ufd.problem.checks import shown
+from ufd.problem.densities import Density
 from ufd.problem.harmonics import basis, degrees, multiplicities
-from ufd.problem.identifiability import seen
+from ufd.problem.identifiability import degree_power, seen
 from ufd.problem.kernels import ZonalKernel
 from ufd.problem.manifolds import Sphere
 
 Array = NDArray[np.float64]
 # Harmonics that are kept by default: dense matrices of so many columns are still cheap.
 _MOST = 1100
+# On the sphere: share of the outer weights that may be left out, and degrees that are always kept.
+_NEGLIGIBLE, _LEAST = 1e-6, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,56 +63,69 @@ class NodalHarmonics(Harmonics):
 
     Y: Array
 
-
-def highest_degree(space: Discretization, sphere: Sphere, sees: Array) -> int:
-    """The degree that a mesh resolves, or up to which there are about a thousand harmonics.
-
-    Args:
-        space: The mesh.
-        sphere: Its manifold.
-        sees: Whether the feature sees degree 0, 1, ...; as many as are possible.
-    """
-    if sphere.dim == 1:
-        resolved = (space.size - 1) // 2
-    else:
-        resolved = int(np.sqrt(space.size) / 2)
-    resolved = min(resolved, len(sees) - 1)
-    columns = np.cumsum(multiplicities(sphere.dim, resolved) * sees[: resolved + 1])
-    return (
-        int(np.searchsorted(columns, _MOST, side="right")) - 1 if columns[-1] > _MOST else resolved
-    )
+    @cached_property
+    def rough(self) -> NDArray[np.float32]:
+        """Y in single precision: enough for Newton's corrections, at half the cost."""
+        return self.Y.astype(np.float32)
 
 
 def visible_harmonics(
-    space: Discretization, kernel: ZonalKernel, degree: int | None = None
+    space: Discretization, kernel: ZonalKernel, lam: float, initial: Density, degree: Any = None
 ) -> NodalHarmonics:
     """The harmonics on a mesh that a kernel sees; collective.
 
     Args:
-        space: The mesh.
+        space: The mesh, with the teacher.
         kernel: Its eigenvalues decide.
-        degree: Highest degree; None for what the mesh resolves, within about a thousand harmonics.
+        lam: Regularisation.
+        initial: The start.
+        degree: Highest degree; None for a choice by `default_degree`.
 
     Raises:
-        InputError: If the mesh has fewer nodes than harmonics.
+        InputError: If the degree is no positive integer, or the mesh has fewer nodes than
+            harmonics.
     """
     sphere = kernel.sphere
-    most = space.size // 2 if degree is None else int(degree)
-    kappa = kernel.eigenvalues(most if sphere.dim == 1 else min(most, 256))
-    sees = seen(kappa)
+    most = (space.size - 1) // 2 if sphere.dim == 1 else int(np.sqrt(space.size) / 2)
     if degree is None:
-        degree = highest_degree(space, sphere, sees)
-    each = degrees(sphere, degree)
-    columns = np.flatnonzero(sees[each])
-    if len(columns) > space.size:
+        degree = default_degree(space, kernel, lam, initial, most)
+    if isinstance(degree, bool) or not isinstance(degree, Integral) or degree < 1:
+        raise InputError(f"harmonics = {shown(degree)} must be a positive integer")
+    degree = int(degree)
+    if degree > most:
         raise InputError(
-            f"harmonics = {degree}: {len(columns)} harmonics on {space.size} nodes; lower the "
-            "degree, or refine the mesh"
+            f"harmonics = {degree}: {space.size} nodes resolve at most {most}; lower it, or refine "
+            "the mesh"
         )
+    kappa = kernel.eigenvalues(degree)
+    each = degrees(sphere, degree)
+    columns = np.flatnonzero(seen(kappa)[each])
     visible = Harmonics(sphere, degree, columns, kappa[each[columns]])
     return NodalHarmonics(**vars(visible), Y=visible.at(space.nodes))
 
 
-def moments(space: Discretization, modes: NodalHarmonics, values: Array) -> Array:
-    """int Y_k h dnu of nodal values h, (N,); collective."""
-    return total(space.comm, modes.Y.T @ (space.D * values))
+def default_degree(
+    space: Discretization, kernel: ZonalKernel, lam: float, initial: Density, most: int
+) -> int:
+    """All that the mesh resolves on the circle; on the sphere what the outer weights need.
+
+    There twice the degree from which on kappa/(kappa + lam) times teacher and start is below 1e-6:
+    products of the solution reach further than its data. At most a thousand harmonics, roughly.
+    """
+    kappa = kernel.eigenvalues(most)
+    columns = np.cumsum(multiplicities(kernel.sphere.dim, most) * seen(kappa))
+    most = min(most, int(np.searchsorted(columns, _MOST, side="right")) - 1)
+    if kernel.sphere.dim == 1:
+        return most
+    power = agree(
+        space.comm, lambda: degree_power(space.teacher, most) + degree_power(initial, most)
+    )
+    kappa = kappa[: most + 1]
+    weight = np.sqrt(power) * kappa / np.maximum(kappa + lam, 1e-300)
+    last = int(np.flatnonzero(weight > _NEGLIGIBLE)[-1])
+    return min(most, max(_LEAST, 2 * last))
+
+
+def moments(space: Discretization, Y: NDArray[Any], values: Array) -> Array:
+    """int Y_k h dnu of nodal values h, (N,), computed in the precision of Y; collective."""
+    return total(space.comm, (Y.T @ (space.D * values).astype(Y.dtype)).astype(float))

@@ -63,7 +63,12 @@ class OuterProblem:
     ) -> None:
         self.space, self.modes, self.lam, self.penalty = space, modes, lam, penalty
         self.stiffness = lam / modes.eigenvalues
-        self._neighbours, self._krylov = neighbours, FrozenCholesky(space.comm, modes.count, "cg")
+        self._krylov = FrozenCholesky(space.comm, modes.count, "cg")
+        # Rows of neighbours too: made again, not sent, each rank those it needs.
+        near = neighbours.extended - neighbours.owned
+        self.extended_Y = modes.Y
+        if near:
+            self.extended_Y = modes.at(neighbours.extend(space.nodes))
 
     @property
     def factorisations(self) -> int:
@@ -79,7 +84,7 @@ class OuterProblem:
 
     def residual(self, w: Array, now: Weights) -> Array:
         """Derivative of what is minimised, lam c/kappa + int Y (u w - 1) dnu, (N,); collective."""
-        return self.stiffness * now.c + moments(self.space, self.modes, now.u * w - 1)
+        return self.stiffness * now.c + moments(self.space, self.modes.Y, now.u * w - 1)
 
     def size(self, residual: Array) -> float:
         """Largest entry of a residual, in the scale of the coefficients."""
@@ -90,7 +95,7 @@ class OuterProblem:
         Y = self.modes.Y
         share = Y.T @ (diagonal[:, None] * Y)
         if pairs is not None:
-            share += Y.T @ (pairs @ self._neighbours.extend(Y))
+            share += Y.T @ (pairs @ self.extended_Y)
         if self.space.comm.rank == 0:
             share.flat[:: self.modes.count + 1] += self.stiffness
         return share
@@ -115,7 +120,7 @@ class OuterProblem:
                 break
 
             def apply(x: Array, diagonal: Array = diagonal) -> Array:
-                inner = moments(self.space, self.modes, diagonal / D * (Y @ x))
+                inner = moments(self.space, Y, diagonal / D * (Y @ x))
                 return self.stiffness * x + inner
 
             # One factor of ten more than asked for: quadratic penalties end after one solve.

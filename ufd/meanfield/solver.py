@@ -46,8 +46,9 @@ class MeanFieldSolver:
         lam: Regularisation, at least 0.
         inputs: Law of the inputs: "gaussian", N(0, I), or "sphere".
         reference: Least point of the quadratic penalty: 1 is unbiased, 0 biased (p = 2 only).
-        harmonics: Highest degree in which outer weights are sought; None for what the mesh
-            resolves, within about a thousand harmonics.
+        harmonics: Highest degree in which outer weights are sought; None for all that the mesh
+            resolves on the circle, and what teacher and start need on the sphere, within about a
+            thousand harmonics. Look at ``stats["harmonics_tail"]``.
         cells: See `DiffusionSolver`.
         degree: Of the elements; 1 by default, which keeps shocks, positivity and, with
             `BackwardEuler`, the decrease of the risk for every step size. Higher degrees are for
@@ -105,7 +106,7 @@ class MeanFieldSolver:
         kernel = population_kernel(features, problem.manifold, checked_law(inputs))
         self.problem, self.comm = problem, comm
         self.space = Discretization(surface, problem.teacher, comm)
-        modes = visible_harmonics(self.space, kernel, harmonics)
+        modes = visible_harmonics(self.space, kernel, lam, problem.initial, harmonics)
         if tolerance is None:
             tolerance = float(np.clip(1e-3 * (rtol if dt is None else 1e-9), 1e-12, 1e-9))
         self.system = MeanFieldSystem(self.space, modes, lam, penalty, tolerance)
@@ -149,12 +150,17 @@ class MeanFieldSolver:
 
     @property
     def stats(self) -> dict[str, Any]:
-        """Counters: steps, rejected, Newton, GMRES and CG iterations, factors, seconds, dofs."""
+        """Counters: steps, rejected, Newton, GMRES and CG iterations, factors, seconds, dofs.
+
+        ``harmonics_tail`` is the share of the outer weights that the highest tenth of the degrees
+        ever held: a few per cent say that more ``harmonics`` are needed.
+        """
         kept = self.evolution.statistics.as_dict()
         kept.pop("evaluations")
         return {
             **kept,
             "outer_krylov": self.system.krylov,
+            "harmonics_tail": self.system.tail,
             "factorisations": self.system.factorisations,
             "dofs": self.space.size,
             "ranks": self.comm.size,

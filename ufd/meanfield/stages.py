@@ -62,9 +62,9 @@ class StageSolver:
         space, comm = self._space, self._space.comm
         target = total(comm, float(space.D @ r))
         try:
-            now, krylov = self._outer.solve(guess, c, 1e-3 * max(self.tolerance, 1e-9) ** 0.5)
-        except SolverError as error:
-            return Stage(guess, 0, 0, 0.0, str(error)), c
+            now, krylov = self._outer.solve(guess, c, max(self.tolerance, 1e-9) ** 0.5)
+        except SolverError as failure:
+            return Stage(guess, 0, 0, 0.0, str(failure)), c
         w, before = guess, np.inf
         for iteration in range(_MOST):
             terms = self._flux.linearised(w, now.u, now.g, now.slope)
@@ -106,7 +106,7 @@ class StageSolver:
     ) -> tuple[Array, Array, int] | None:
         """Newton's steps in w and c, and the iterations it took."""
         space, modes, extend = self._space, self._outer.modes, self._neighbours.extend
-        D, Y = space.D, modes.Y
+        D, Y = space.D, modes.rough
         if self._krylov.stale or not 1 / _DRIFT < tau / self._tau < _DRIFT:
             symmetric = tau * self._flux.symmetric(w, now.u)
             share = self._outer.matrix_share(D * w * now.slope, symmetric)
@@ -116,22 +116,23 @@ class StageSolver:
         diagonal, pairs = terms.in_w
         self._transport.prepare(self._neighbours.matrix(D - tau * diagonal, -tau * pairs))
 
-        def response(x: Array) -> Array:
-            """The change of w that goes with a change x of c."""
-            return self._transport.solve(tau * (terms.in_g @ extend(Y @ x)))
+        def change(x: Array) -> tuple[Array, Array]:
+            """The changes of g, and of w, that go with a change x of c."""
+            dg = (Y @ x.astype(Y.dtype)).astype(float)
+            return dg, self._transport.solve(tau * (terms.in_g @ extend(dg)))
 
         def apply(x: Array) -> Array:
-            change = w * now.slope * (Y @ x) + now.u * response(x)
-            return self._outer.stiffness * x + moments(space, modes, change)
+            dg, dw = change(x)
+            return self._outer.stiffness * x + moments(space, Y, w * now.slope * dg + now.u * dw)
 
         free = self._transport.solve(-in_w)
-        right = -in_c - moments(space, modes, now.u * free)
-        # What Newton's quadratic convergence deserves, and not below round-off.
-        rtol = float(np.clip(0.1 * max(error, self.tolerance / error), 1e-8, 1e-2))
+        right = -in_c - moments(space, modes.Y, now.u * free)
+        # What Newton's quadratic convergence deserves, within what single precision gives.
+        rtol = float(np.clip(0.1 * max(error, self.tolerance / error), 1e-5, 1e-2))
         dc, count, good = self._krylov.solve(apply, right, rtol)
         if not good or self._transport.failed:
             return None
-        return free + response(dc), dc, count
+        return free + change(dc)[1], dc, count
 
     def _length(self, w: Array, dw: Array) -> float:
         """How far w + length dw keeps a share of w."""

@@ -17,6 +17,7 @@ from ufd.meanfield.modes import Harmonics
 from ufd.parallel import on_root
 from ufd.problem.checks import place_of_time
 from ufd.problem.diffusion import UltraFastDiffusion
+from ufd.problem.manifolds import Sphere
 from ufd.problem.penalties import Penalty, penalty_of
 from ufd.storage import read_arrays, write_arrays
 
@@ -109,6 +110,7 @@ def read_states(
     Raises:
         StorageError: If a file is missing, damaged, or does not fit the other.
     """
+    assert isinstance(problem.manifold, Sphere)  # as every mesh
     fields = read_fields(directory / FIELDS, problem, comm)
     stored = on_root(comm, lambda: read_arrays(directory / OUTER))
     try:

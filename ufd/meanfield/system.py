@@ -16,6 +16,7 @@ from ufd.meanfield.neighbours import Neighbours
 from ufd.meanfield.outer import OuterProblem, Weights
 from ufd.meanfield.stages import StageSolver
 from ufd.parallel import largest, smallest, total
+from ufd.problem.harmonics import degrees
 from ufd.problem.penalties import Penalty
 
 Array = NDArray[np.float64]
@@ -50,7 +51,9 @@ class MeanFieldSystem:
         self.stages = StageSolver(self.outer, self.flux, neighbours, tolerance)
         self._c: Array = np.zeros(modes.count)
         self._last: tuple[Array, Weights] | None = None
-        self.krylov = 0
+        self.krylov, self.tail = 0, 0.0
+        each = degrees(modes.sphere, modes.degree)[modes.columns]
+        self._highest = each > 0.9 * modes.degree
 
     def weights(self, w: Array) -> Weights:
         """The optimal outer weights of w > 0; collective.
@@ -108,6 +111,8 @@ class MeanFieldSystem:
         now, comm, D = self.weights(w), self.space.comm, self.space.D
         misfit, penalty = self.risk(w)
         h = w - 1
+        share = np.linalg.norm(now.c[self._highest]) / max(float(np.linalg.norm(now.c)), 1e-300)
+        self.tail = max(self.tail, float(share))
         columns = np.array([w, h * h, np.abs(h) / 2])
         mass, chi2, variation = total(comm, columns @ D)
         return {

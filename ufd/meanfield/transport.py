@@ -12,7 +12,7 @@ from ufd.fem.discretization import Discretization
 from ufd.meanfield.neighbours import Neighbours
 
 Array = NDArray[np.float64]
-_RTOL, _MOST = 1e-10, 200
+_RTOL, _MOST = 1e-8, 200
 
 
 class TransportSolver:

@@ -93,11 +93,18 @@ def identifiability(
     ):
         raise InputError(f"identifiability: {shown(features)} on {sphere}; activations on spheres")
     kernel = population_kernel(features, sphere, inputs)
-    return Identifiability(kernel.eigenvalues(degree), _power(teacher, sphere, degree))
+    return Identifiability(kernel.eigenvalues(degree), degree_power(teacher, degree))
 
 
-def _power(teacher: Density, sphere: Sphere, degree: int) -> Array:
-    parts = settled_moments(teacher)
+def degree_power(density: Density, degree: int) -> Array:
+    """Squared L2 norm of a density's part of each degree up to L, (L + 1,).
+
+    Relative to the uniform probability of its sphere: degree 0 is 1.
+
+    Raises:
+        InputError: Beyond S^2, for a density whose moments are not known.
+    """
+    parts, sphere = settled_moments(density), density.manifold
     if parts:
         counts, total = multiplicities(sphere.dim, degree), np.zeros(degree + 1)
         padded = [(axis, np.pad(m, (0, max(0, degree + 1 - len(m))))) for axis, m in parts]
@@ -110,5 +117,5 @@ def _power(teacher: Density, sphere: Sphere, degree: int) -> Array:
     if sphere.dim > 2:
         raise InputError("identifiability: a function beyond S^2 has no known harmonics here")
     x, w = sphere.quadrature(4 * degree + 64)
-    moments = (w * np.exp(teacher.log_density(x))) @ basis(sphere, degree, x)
+    moments = (w * np.exp(density.log_density(x))) @ basis(sphere, degree, x)
     return np.bincount(degrees(sphere, degree), weights=moments**2)
