@@ -50,7 +50,8 @@ class Harmonics:
 
     def at(self, points: Array) -> Array:
         """The harmonics at points, (p, N)."""
-        return np.ascontiguousarray(basis(self.sphere, self.degree, points)[:, self.columns])
+        # Column by column: products with both Y and its transpose are twice as fast.
+        return np.asfortranarray(basis(self.sphere, self.degree, points)[:, self.columns])
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ class NodalHarmonics(Harmonics):
     @cached_property
     def rough(self) -> NDArray[np.float32]:
         """Y in single precision: enough for Newton's corrections, at half the cost."""
-        return self.Y.astype(np.float32)
+        return self.Y.astype(np.float32, order="F")
 
 
 def visible_harmonics(

@@ -22,7 +22,7 @@ from ufd.parallel import largest, smallest
 from ufd.problem.penalties import Penalty
 
 Array = NDArray[np.float64]
-_MOST_NEWTON = 50
+_MOST_NEWTON, _ROUGH = 50, 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,9 @@ class OuterProblem:
             SolverError: If they are not found.
         """
         now, krylov = self.weights(c), 0
-        comm, D, Y = self.space.comm, self.space.D, self.modes.Y
+        comm, D = self.space.comm, self.space.D
+        # A guess needs no more than single precision.
+        Y = self.modes.Y if tolerance < _ROUGH else self.modes.rough
         if largest(comm, int(not np.all(np.isfinite(now.u)))):
             now = self.weights(np.zeros_like(c))
         residual = self.residual(w, now)
@@ -120,8 +122,8 @@ class OuterProblem:
                 break
 
             def apply(x: Array, diagonal: Array = diagonal) -> Array:
-                inner = moments(self.space, Y, diagonal / D * (Y @ x))
-                return self.stiffness * x + inner
+                inner = diagonal / D * (Y @ x.astype(Y.dtype))
+                return self.stiffness * x + moments(self.space, Y, inner)
 
             # One factor of ten more than asked for: quadratic penalties end after one solve.
             step, count, good = self._krylov.solve(
