@@ -18,11 +18,13 @@ from ufd.fem.discretization import Discretization
 from ufd.meanfield.krylov import FrozenCholesky
 from ufd.meanfield.modes import NodalHarmonics, moments
 from ufd.meanfield.neighbours import Neighbours
-from ufd.parallel import largest, smallest
+from ufd.parallel import largest, smallest, total
 from ufd.problem.penalties import Penalty
 
 Array = NDArray[np.float64]
-_MOST_NEWTON, _ROUGH = 50, 1e-6
+_MOST_NEWTON, _MOST_HALVINGS = 50, 40
+# Guesses may be this rough; weights below this may vanish in one step of Newton's method.
+_ROUGH, _NEARLY_ZERO = 1e-6, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +81,7 @@ class OuterProblem:
         """g, u and du/dg at the nodes; u is not finite where f'(u) = g has no solution."""
         g = self.modes.Y @ c
         u = self.penalty.minimiser(g)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return Weights(c, g, u, 1 / self.penalty.curvature(u))
+        return Weights(c, g, u, self.penalty.response(u))
 
     def residual(self, w: Array, now: Weights) -> Array:
         """Derivative of what is minimised, lam c/kappa + int Y (u w - 1) dnu, (N,); collective."""
@@ -138,17 +139,33 @@ class OuterProblem:
             f"lam = {self.lam:.3g}"
         )
 
+    def move(self, now: Weights, step: Array, length: float) -> tuple[Weights, float]:
+        """A step in c, halved until no weight leaves its domain or falls to zero at once."""
+        for _ in range(_MOST_HALVINGS):
+            there = self.weights(now.c + length * step)
+            # Quadratic penalties never give zero exactly; others only beyond where u vanishes.
+            fine = np.isfinite(there.u) & ((there.u != 0) | (np.abs(now.u) < _NEARLY_ZERO))
+            if smallest(self.space.comm, int(np.all(fine))):
+                break
+            length /= 2
+        return there, length
+
+    def _value(self, w: Array, now: Weights) -> float:
+        """What is minimised, of which the part of the nodes is -int (f(u) - u g) w + g dnu."""
+        nodal = w * (now.u * now.g - self.penalty.value(now.u)) - now.g
+        inner = total(self.space.comm, float(self.space.D @ nodal))
+        return float(self.stiffness @ now.c**2) / 2 + inner
+
     def _search(
         self, w: Array, now: Weights, step: Array, residual: Array
     ) -> tuple[Weights, Array]:
-        """Along a descent direction as far as the slope stays below zero, or nearly."""
-        start, length = abs(float(residual @ step)), 1.0
-        for _ in range(40):
-            there = self.weights(now.c + length * step)
-            fine = bool(np.all(np.isfinite(there.u) & np.isfinite(there.slope)))
-            if smallest(self.space.comm, int(fine)):
-                then = self.residual(w, there)
-                if float(then @ step) <= 0.5 * start:
-                    return there, then
-            length /= 2
+        """Along a descent direction until the value falls (Armijo), or the residual halves."""
+        there, length = self.move(now, step, 1.0)
+        start, fall, size = self._value(w, now), float(residual @ step), self.size(residual)
+        for _ in range(_MOST_HALVINGS):
+            then = self.residual(w, there)
+            lower = self._value(w, there) <= start + 1e-4 * length * fall
+            if largest(self.space.comm, int(lower or self.size(then) <= 0.5 * size)):
+                return there, then
+            there, length = self.move(now, step, length / 2)
         return now, residual

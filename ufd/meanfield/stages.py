@@ -81,11 +81,8 @@ class StageSolver:
                 break
             dw, dc, count = found
             krylov += count
-            length = self._length(w, dw)
-            there = self._outer.weights(now.c + length * dc)
-            if largest(comm, int(not np.all(np.isfinite(there.u + there.slope)))):
-                break
-            w, now = w + length * dw, there
+            now, length = self._outer.move(now, dc, self._length(w, dw))
+            w = w + length * dw
         return Stage(guess, iteration + 1, krylov, 0.0, "Newton did not converge"), c
 
     def _error(self, w: Array, r: Array, in_w: Array, in_c: Array) -> float:

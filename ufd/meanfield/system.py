@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ufd.evolution.steppers import SDIRK, Stage, Step
+from ufd.exceptions import SolverError
 from ufd.fem.discretization import Discretization
 from ufd.meanfield.flux import Flux
 from ufd.meanfield.modes import NodalHarmonics
@@ -170,7 +171,11 @@ class Descending:
         if not least > 0:
             report.failure = "the density became negative"
             return report
-        after = system.risk(report.values)
+        try:
+            after = system.risk(report.values)
+        except SolverError as failure:
+            report.failure = str(failure)
+            return report
         if sum(after) > sum(before) + _ROUND * (sum(before) + abs(before[1])):
             report.failure = f"the risk rose by {sum(after) - sum(before):.1e}"
         return report

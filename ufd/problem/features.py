@@ -195,11 +195,11 @@ class KernelSpectrum:
 
     Args:
         eigenvalues: kappa_l for an array of degrees l = 0, 1, ..., not negative and summable.
-        terms: Degrees that the kernel is summed over where its values are needed.
+        degrees: Highest degree of the sum where values of the kernel are needed.
     """
 
     eigenvalues: Callable[[Array], Array]
-    terms: int = 512
+    degrees: int = 512
 
     def check(self, manifold: Manifold) -> None:
         """See `Feature`."""

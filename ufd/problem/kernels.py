@@ -224,8 +224,8 @@ class SpectrumKernel:
 
     def __init__(self, feature: KernelSpectrum, sphere: Sphere) -> None:
         self._feature, self._sphere = feature, sphere
-        kappa = feature.spectrum(feature.terms)
-        self._series = trimmed(kappa * multiplicities(sphere.dim, feature.terms))
+        kappa = feature.spectrum(feature.degrees)
+        self._series = trimmed(kappa * multiplicities(sphere.dim, feature.degrees))
 
     @property
     def sphere(self) -> Sphere:

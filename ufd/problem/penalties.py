@@ -13,6 +13,8 @@ from ufd.problem.checks import number
 from ufd.problem.divergences import PowerDivergence
 
 Array = NDArray[np.float64]
+# Newton's methods need a slope neither zero nor infinite.
+_LEAST_RESPONSE = 1e-3
 
 
 class Penalty(Protocol):
@@ -28,7 +30,10 @@ class Penalty(Protocol):
         """f''(u) > 0."""
 
     def minimiser(self, g: Array) -> Array:
-        """The u with f'(u) = g, which is (f^*)'(g); not finite if there is none."""
+        """(f^*)'(g): the u with f'(u) = g, 0 where g is below all of them; nan where above."""
+
+    def response(self, u: Array) -> Array:
+        """du/dg = 1/f''(u) of the minimiser, kept within bounds where u vanishes."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,10 @@ class QuadraticPenalty:
     def minimiser(self, g: Array) -> Array:
         """See `Penalty`."""
         return g + self.reference
+
+    def response(self, u: Array) -> Array:
+        """See `Penalty`."""
+        return np.ones_like(u)
 
 
 @dataclass(frozen=True)
@@ -82,8 +91,16 @@ class PowerPenalty:
         """See `Penalty`."""
         if self.p == 1:
             return np.exp(g)
+        base = (self.p - 1) * g
+        if self.p > 1:  # f'(0) is finite
+            base = np.maximum(base, -1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.exp(np.log1p((self.p - 1) * g) / (self.p - 1))
+            return np.exp(np.log1p(base) / (self.p - 1))
+
+    def response(self, u: Array) -> Array:
+        """See `Penalty`."""
+        with np.errstate(divide="ignore", over="ignore"):
+            return np.clip(u ** (2 - self.p), _LEAST_RESPONSE, 1 / _LEAST_RESPONSE)
 
 
 def penalty_of(
