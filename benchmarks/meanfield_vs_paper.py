@@ -92,8 +92,8 @@ def floors(setup: Setup) -> tuple[Array, Array]:
             centre, teacher = density(setup)["modes"], of_teacher(setup.problem)
             atoms = setup.atoms(ATOMS, seed)
             run = ufd.train(setup.problem, ufd.ReLU(), setup.lam, setup.width, schedule(),
-                            target=(atoms, np.full(ATOMS, 1 / ATOMS)), start="iid", seed=seed,
-                            reference=setup.reference, rtol=1e-2)  # fmt: skip
+                            data=ATOMS, target=(atoms, np.full(ATOMS, 1 / ATOMS)), start="iid",
+                            seed=seed, reference=setup.reference, rtol=1e-2)  # fmt: skip
             apart = np.array([of_points(run.features(t)) for t in schedule()]) - centre
             write_arrays(path, density=length(apart) ** 2,
                          teacher=length(apart - (of_points(atoms) - teacher)) ** 2)  # fmt: skip

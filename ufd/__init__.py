@@ -41,6 +41,7 @@ _PUBLIC = {
     "load": "stored",
     "train": "train",
     "compare": "compare",
+    "decompose": "decompose",
     "meanfield": "regularised",
     "MeanFieldSolver": "meanfield.solver",
     "VarProSolver": "particles.solver",
@@ -100,6 +101,7 @@ sys.modules[__name__].__class__ = _Package
 if TYPE_CHECKING:
     from ufd.analysis.rates import fit_rate as fit_rate
     from ufd.compare import compare as compare
+    from ufd.decompose import decompose as decompose
     from ufd.evolution.checkpoint import Checkpoint as Checkpoint
     from ufd.evolution.evolve import StopReason as StopReason
     from ufd.evolution.explicit import RK23 as RK23

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,25 @@ import click
 from mpi4py import MPI
 
 from ufd.analysis.comparison import COMPARISON
+from ufd.analysis.decomposition import DECOMPOSITION
 from ufd.analysis.runs import CHECKPOINT, RUN, read_status
 from ufd.compare import compare_case
 from ufd.config import Case
+from ufd.decompose import decompose_case
 from ufd.evolution.checkpoint import Checkpoint
 from ufd.evolution.evolve import StopReason
 from ufd.exceptions import InputError, Interrupted, UfdError
 from ufd.parallel import largest, on_root
+from ufd.regularised import meanfield_case
 from ufd.runs import CHECK, MAIN
 from ufd.signals import Stopped, StopSignals
 from ufd.solve import solve_case
 from ufd.storage import discard_empty, discard_tree, first_difference, new_directory
 from ufd.stored import where_stopped
 from ufd.sweep.stored import kept_alone
+
+# Directory of a case's run of the mean-field equation.
+MEANFIELD = "meanfield"
 
 
 def run_case(
@@ -78,9 +84,10 @@ def run_case(
         # All results are in their files: what is left of a checkpoint says nothing more.
         if status is StopReason.FINISHED:
             on_root(comm, lambda: discard_tree(place / CHECKPOINT))
-        if settings.particles is not None and not on_root(comm, (place / COMPARISON).exists):
-            _compare(settings, place, comm, signals, resume)
-            worked = True
+        for what, file, action in _further(settings, place, comm):
+            if not on_root(comm, file.exists):
+                _unsaved(what, action, comm, signals, resume)
+                worked = True
     return status, worked
 
 
@@ -131,11 +138,42 @@ def _cause(signals: StopSignals, comm: MPI.Comm) -> str:
     return signal.Signals(number).name if number else "the wall clock"
 
 
-def _compare(
-    settings: Case, place: Path, comm: MPI.Comm, signals: StopSignals, resume: str
+def _further(
+    settings: Case, place: Path, comm: MPI.Comm
+) -> Iterator[tuple[str, Path, Callable[[], None]]]:
+    """What a case asks for beside the diffusion: its name, its last file, and what makes it."""
+    if settings.particles is not None:
+
+        def compare() -> None:
+            comparison = compare_case(settings, comm=comm, say=click.echo)
+            on_root(comm, lambda: comparison.save(place))
+
+        yield "in the ensemble of particles", place / COMPARISON, compare
+    if settings.meanfield is None:
+        return
+    there = place / MEANFIELD
+    if settings.meanfield.width is None:
+        last = there / RUN
+        yield (
+            "in the mean-field equation",
+            last,
+            lambda: meanfield_case(settings, comm=comm).save(there, comm),
+        )
+        return
+
+    def decompose() -> None:
+        found = decompose_case(settings, comm=comm, say=click.echo)
+        found.runs["mean_field"].save(there, comm)
+        on_root(comm, lambda: found.save(place))
+
+    yield "in the decomposition", place / DECOMPOSITION, decompose
+
+
+def _unsaved(
+    what: str, action: Callable[[], None], comm: MPI.Comm, signals: StopSignals, resume: str
 ) -> None:
-    """The ensemble of a case, which is not saved on its way."""
-    stopped = f"in the ensemble of particles; resume with: {resume}"
+    """Run what is not saved on its way: a signal ends it at once."""
+    stopped = f"{what}; resume with: {resume}"
     if largest(comm, signals.received):
         raise Interrupted(f"stopped by {_cause(signals, comm)} {stopped}")
     signals.listen()
@@ -143,10 +181,9 @@ def _compare(
     try:
         if signals.received:  # since the ranks agreed
             raise Stopped
-        comparison = compare_case(settings, comm=comm, say=click.echo)
+        action()
     except Stopped:
         # Not on all ranks, perhaps: the end of the job waits for the others, then aborts them.
         name = signal.Signals(signals.received).name
         raise Interrupted(f"stopped by {name} {stopped}") from None
     signals.at_once = False
-    on_root(comm, lambda: comparison.save(place))

@@ -140,6 +140,8 @@ def _conclude(place: Path, report: bool) -> list[str]:
 
     from ufd.analysis.comparison import COMPARISON, read_comparison
     from ufd.analysis.comparison_report import comparison_lines, write_comparison_report
+    from ufd.analysis.decomposition import DECOMPOSITION, read_decomposition
+    from ufd.analysis.decomposition_report import decomposition_lines, write_decomposition_report
     from ufd.analysis.report import summary_lines, write_report
     from ufd.stored import load
     from ufd.sweep import SWEEP, write_sweep_report
@@ -157,6 +159,11 @@ def _conclude(place: Path, report: bool) -> list[str]:
         lines += comparison_lines(comparison)
         if report:
             lines.append(f"comparison              {write_comparison_report(comparison, place)}")
+    if (place / DECOMPOSITION).exists():
+        found = read_decomposition(place)
+        lines += decomposition_lines(found)
+        if report:
+            lines.append(f"decomposition           {write_decomposition_report(found, place)}")
     return lines
 
 

@@ -15,29 +15,25 @@ from ufd.analysis.comparison import Comparison, Member
 from ufd.analysis.results import Result
 from ufd.analysis.training import TrainingRun
 from ufd.config import Case
+from ufd.ensemble import FrozenState, Job, shared_out
 from ufd.evolution.evolve import StopReason
 from ufd.evolution.schedules import landing_times
 from ufd.exceptions import InputError, SolverError
-from ufd.fem.state import State
 from ufd.fem.symmetry import stacked_axes
 from ufd.parallel import agree, on_root
 from ufd.particles.solver import VarProSolver
-from ufd.problem.checks import shown
+from ufd.problem.checks import positive_integer
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.distances import mmd, resolved, sampling_floor
 from ufd.problem.features import Feature
-from ufd.problem.harmonics import basis
 from ufd.problem.identifiability import identifiability
 from ufd.problem.positions import quantiles
 from ufd.solve import solve
 from ufd.train import train
 
 Array = NDArray[np.float64]
-Job = tuple[float, int, int]
 # Tolerance of the diffusion that distances are taken to.
 _REFERENCE_RTOL = 1e-8
-# Degree of the harmonics in which the logarithm of a state without an axis is smoothed.
-_SMOOTHED = 12
 
 
 def compare(
@@ -90,7 +86,7 @@ def compare(
 
     def share() -> list[tuple[Member, list[Array]]]:
         own = []
-        for job in _share(jobs, comm):
+        for job in shared_out(jobs, comm):
             own.append(_run(problem, features, job, landing, limit, options))
             say(_line(own[-1][0], landing[-1]))
         return own
@@ -151,7 +147,7 @@ class _Limit:
     def __init__(self, problem: UltraFastDiffusion, result: Result, times: list[float]) -> None:
         states = [result.at(t) for t in times]
         self._axes = stacked_axes(problem.teacher.axes(), problem.initial.axes())
-        self._densities = [_FrozenState(state, self._axes) for state in states]
+        self._densities = [FrozenState(state, self._axes) for state in states]
         self.laws = [resolved(state) for state in states]
         self.teacher = resolved(problem.teacher)
         self.to_teacher = [mmd(law, self.teacher) for law in self.laws]
@@ -164,47 +160,11 @@ class _Limit:
         return {"quantiles": own, "independent": drawn}
 
 
-class _FrozenState:
-    """A finite-element state as a `Density`, for positions.
-
-    With one axis, quantiles need it on a meridian only. Without, on a surface, its logarithm in
-    harmonics stands for it: smooth, where interpolation has a kink at every edge.
-    """
-
-    def __init__(self, state: State, axes: Array | None) -> None:
-        self.manifold, self._density = state.manifold, state.density
-        self._axes = axes if axes is not None and len(axes) == 1 else None
-        self._series: Array | None = None
-        if self._axes is None and self.manifold.dim == 2:
-            x, w = self.manifold.quadrature(3 * _SMOOTHED)
-            logs = np.log(state.density(x))
-            self._series = (w / w.sum() * logs) @ basis(self.manifold, _SMOOTHED, x)
-
-    def log_density(self, points: Array) -> Array:
-        """See `Density`."""
-        if self._series is not None:
-            return basis(self.manifold, _SMOOTHED, points) @ self._series
-        return np.log(self._density(points))
-
-    def axes(self) -> Array | None:
-        """See `Density`."""
-        return self._axes
-
-    def moments(self, degree: int) -> None:
-        """See `Density`: not known in closed form."""
-        return None
-
-    def describe(self) -> None:
-        """See `Density`."""
-        return None
-
-
 def _jobs(lam: Any, width: Any, seeds: Any, options: dict[str, Any]) -> list[Job]:
     lams, widths = _listed(lam), _listed(width)
     if not lams or not widths:
         raise InputError("compare: lam and width need a value each")
-    if isinstance(seeds, bool) or not isinstance(seeds, Integral) or seeds < 1:
-        raise InputError(f"compare: seeds = {shown(seeds)} must be a positive integer")
+    seeds = positive_integer("compare", "seeds", seeds)
     drawn = options.get("start") == "iid" or any(
         isinstance(options.get(key), Integral) for key in ("data", "target", "batch")
     )
@@ -223,18 +183,6 @@ def _line(member: Member, end: float) -> str:
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, Sequence | np.ndarray) else [value]
-
-
-def _share(jobs: list[Job], comm: MPI.Comm) -> list[Job]:
-    """The runs of this rank: the dearest first, each to the rank with the least so far."""
-    loads, mine = [0.0] * comm.size, []
-    for job in sorted(jobs, key=lambda job: (-job[1], job[0], job[2])):
-        rank = int(np.argmin(loads))
-        # Factorisations grow like width^3, stages like lam^(-1/4).
-        loads[rank] += float(job[1]) ** 2.5 * float(job[0]) ** -0.25
-        if rank == comm.rank:
-            mine.append(job)
-    return mine
 
 
 def _arguments(features: Feature, job: Job, options: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from mpi4py import MPI
 
 from ufd.config import Case
 from ufd.fem.diffusion import DiffusionSolver
+from ufd.meanfield.solver import MeanFieldSolver
 from ufd.parallel import largest, total
 from ufd.solve import check_extras, solver_of
 
@@ -47,6 +48,14 @@ def plan_case(case: Case, folder: Path, comm: MPI.Comm) -> list[str]:
             f"particles               {members} runs on {comm.size} rank{'s' * (comm.size > 1)}, "
             f"the widest of {max(particles.width)} particles"
         ]
+    if case.meanfield is not None:
+        found = MeanFieldSolver(case.problem.build(), comm=comm, **case.meanfield.options())
+        width = case.meanfield.width
+        added = "" if width is None else f", and {case.meanfield.seeds} trainings of {width}"
+        ensemble.append(
+            f"mean field              {found.space.size} nodes, "
+            f"{found.describe()['visible_harmonics']} harmonics{added}"
+        )
     runs = "1 run" if not case.output.estimate_error else "2 runs, the second about 3 times as long"
     return [
         f"valid                   {solver.space.size} nodes, {len(times)} stored times to "

@@ -10,9 +10,11 @@ from mpi4py import MPI
 
 from ufd.analysis import provenance
 from ufd.analysis.meanfield import MeanFieldRun
+from ufd.config import Case
 from ufd.evolution.evolve import Observer
 from ufd.evolution.observers import Recorder, run_through
 from ufd.evolution.schedules import stored_times
+from ufd.exceptions import InputError
 from ufd.fem.stack import versions
 from ufd.meanfield.solver import MeanFieldSolver
 from ufd.parallel import on_root
@@ -77,3 +79,14 @@ def meanfield(
         provenance=on_root(comm, lambda: provenance.collect(comm.size, configuration, versions())),
         open_states=lambda: history,
     )
+
+
+def meanfield_case(case: Case, *, comm: MPI.Comm = MPI.COMM_WORLD) -> MeanFieldRun:
+    """Run what the ``[meanfield]`` table of a case asks for, at its times; collective.
+
+    Raises:
+        InputError: If there is no such table, or it and the problem do not fit.
+    """
+    if case.meanfield is None:
+        raise InputError("meanfield: the case has no such table")
+    return meanfield(case.problem.build(), times=case.times, comm=comm, **case.meanfield.options())

@@ -15,12 +15,19 @@ from ufd.analysis.comparison import Comparison, LocalOrder
 from ufd.analysis.comparison_figures import lam_figure, time_figure, width_figure
 from ufd.analysis.comparison_words import error_note, explanation, setting, title
 from ufd.analysis.orders import OrderFit
-from ufd.analysis.pages import MISSING, cell, fill_pages, number, with_error, write_pages
+from ufd.analysis.pages import (
+    MISSING,
+    Table,
+    bare,
+    fill_pages,
+    four_digits,
+    measured,
+    number,
+    table,
+    with_error,
+    write_pages,
+)
 from ufd.exceptions import InputError
-
-# A table is the same on both pages: a title, columns, rows of texts, a note, and what to say
-# instead of no rows.
-Table = dict[str, Any]
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:
@@ -34,8 +41,8 @@ def comparison_lines(comparison: Comparison) -> list[str]:
     finished = len(comparison.members) - failed
     rows = [
         ("runs", f"{finished} finished, {failed} failed", error_note(comparison)),
-        ("MMD to the diffusion", _bare(_last(comparison)), f"lam = {lam:g}, M = {m}, t = {t:g}; "
-         f"floor {_number(comparison.floor(m)[-1])}"),
+        ("MMD to the diffusion", bare(_last(comparison)), f"lam = {lam:g}, M = {m}, t = {t:g}; "
+         f"floor {four_digits(comparison.floor(m)[-1])}"),
         *_ordered("local order in lam", comparison.orders_in_lam(m, t), f"M = {m}, t = {t:g}"),
         *_ordered("local order in M", comparison.orders_in_width(lam, t),
                   f"lam = {lam:g}, t = {t:g}"),
@@ -55,59 +62,38 @@ def write_comparison_report(comparison: Comparison, directory: Path) -> Path:
         StorageError: If a file cannot be written.
     """
     context = {
+        "page": "comparison.html",
         "title": title(comparison),
         "headline": _headline(comparison),
         "explanation": explanation(comparison),
-        "setting": _table("What is compared", ["item", "value"], setting(comparison)),
+        "setting": table("What is compared", ["item", "value"], setting(comparison)),
         "figures": _figures(comparison),
         "tables": [
             _distances(comparison),
             *_orders(comparison),
             _runs(comparison),
             _failures(comparison),
-            _table("Provenance", ["item", "value"], comparison.provenance.items()),
+            table("Provenance", ["item", "value"], comparison.provenance.items()),
         ],
     }
-    return write_pages(directory, "comparison", fill_pages("comparison", context))
-
-
-def _table(title: str, columns: Sequence[str], rows: Any, note: str = "", none: str = "") -> Table:
-    texts = [[cell(value) for value in row] for row in rows]
-    return {"title": title, "columns": columns, "rows": texts, "note": note, "none": none}
-
-
-def _number(value: float | None) -> str:
-    """Four digits; a dash for what is not known."""
-    return MISSING if value is None or not math.isfinite(value) else f"{value:#.4g}"
-
-
-def _measured(value: float, error: float) -> str:
-    """A value and its error; a dash for what is not known."""
-    if not math.isfinite(value):
-        return MISSING
-    return with_error(value, error) if math.isfinite(error) else f"{_number(value)} ± {MISSING}"
-
-
-def _bare(text: str) -> str:
-    """A measured value without the dash of an unknown error."""
-    return text.removesuffix(f" ± {MISSING}")
+    return write_pages(directory, "comparison", fill_pages("findings", context))
 
 
 def _headline(comparison: Comparison) -> str:
     lam, m, t = comparison.lams[-1], comparison.widths[-1], comparison.times[-1]
-    last = _bare(_last(comparison))
+    last = bare(_last(comparison))
     if last == MISSING:
         return f"No run of M = {m} with lam = {lam:g} finished."
     return (
         f"At t = {t:g} the {m} particles with lam = {lam:g} are {last} from the diffusion (MMD); "
-        f"the floor is {_number(comparison.floor(m)[-1])}."
+        f"the floor is {four_digits(comparison.floor(m)[-1])}."
     )
 
 
 def _last(comparison: Comparison) -> str:
     """The distance of the widest run with the smallest lam at the last time."""
     mean, error = comparison.mean("diffusion", comparison.lams[-1], comparison.widths[-1])
-    return _measured(float(mean[-1]), float(error[-1]))
+    return measured(float(mean[-1]), float(error[-1]))
 
 
 def _order(order: LocalOrder) -> str:
@@ -119,7 +105,7 @@ def _order(order: LocalOrder) -> str:
 def _ordered(key: str, orders: Sequence[LocalOrder], place: str) -> list[tuple[str, str, str]]:
     """A line for each local order; one that says so if there is none."""
     return [
-        (key, _bare(_order(order)),
+        (key, bare(_order(order)),
          f"{order.first:g} to {order.second:g}{', at floor' * order.at_floor}; {place}")
         for order in orders
     ] or [(key, "none", place)]  # fmt: skip
@@ -159,7 +145,7 @@ def _excess(distance: float, error: float, excess: float, floor: float) -> str:
         return MISSING
     if not excess > 0:
         return "none"
-    return _measured(excess, distance * error / excess) + " *" * bool(excess < floor / 2)
+    return measured(excess, distance * error / excess) + " *" * bool(excess < floor / 2)
 
 
 def _distances(comparison: Comparison) -> Table:
@@ -170,17 +156,17 @@ def _distances(comparison: Comparison) -> Table:
         kept = _finished(comparison, lam, m)
         for i, t in enumerate(comparison.times):
             at = {name: (float(mean[i]), float(error[i])) for name, (mean, error) in means.items()}
-            widest = _measured(*at["widest"]) if m != comparison.widths[-1] else MISSING
+            widest = measured(*at["widest"]) if m != comparison.widths[-1] else MISSING
             rows.append(
-                [lam, m, t, _measured(*at["diffusion"]), _number(floors[i]),
+                [lam, m, t, measured(*at["diffusion"]), four_digits(floors[i]),
                  _excess(*at["diffusion"], excesses[i], floors[i]), widest,
-                 _measured(*at["teacher"]), _number(comparison.limit[i]),
-                 _number(_median([member.risk[i] for member in kept]))]
+                 measured(*at["teacher"]), four_digits(comparison.limit[i]),
+                 four_digits(_median([member.risk[i] for member in kept]))]
             )  # fmt: skip
     columns = ["lam", "M", "t", "MMD to the diffusion", "floor", "excess", "width part",
                "MMD to the teacher", "diffusion to the teacher", "risk (median)"]  # fmt: skip
     note = f"{error_note(comparison).capitalize()}. *: below half of the floor, uncertain."
-    return _table("Distances", columns, rows, note)
+    return table("Distances", columns, rows, note)
 
 
 def _orders(comparison: Comparison) -> list[Table]:
@@ -228,7 +214,7 @@ def _order_table(
             [place, t, *(found.get(pair, MISSING) for pair in pairs), *_power(fit, place, t)]
         )
     columns = [label, "t", *(f"{a:g} → {b:g}" for a, b in pairs), "one power", "from"]
-    return _table(title, columns, rows, note, "Fewer than two values, so no order.")
+    return table(title, columns, rows, note, "Fewer than two values, so no order.")
 
 
 def _power(fit: Callable[..., OrderFit], *at: float) -> tuple[str, str]:
@@ -262,10 +248,10 @@ def _runs(comparison: Comparison) -> Table:
         rows.append([lam, m, f"{len(kept)} of {asked}", *counters])
     columns = ["lam", "M", "finished", "steps", "rejected", "evaluations", "seconds"]
     note = "Medians over the seeds, of the whole run; seconds of wall time, on one rank."
-    return _table("Runs", columns, rows, note)
+    return table("Runs", columns, rows, note)
 
 
 def _failures(comparison: Comparison) -> Table:
     failed = [member for member in comparison.members if member.failure]
     rows = [(member.lam, member.width, member.seed, member.failure) for member in failed]
-    return _table("Failures", ["lam", "M", "seed", "why"], rows, "", "Every run finished.")
+    return table("Failures", ["lam", "M", "seed", "why"], rows, "", "Every run finished.")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from ufd.storage import write_whole
 
+Table = dict[str, Any]
 MISSING = "–"
 # Decimals that a value next to its error may have before the error gets an exponent.
 _DECIMALS = 8
@@ -51,6 +52,31 @@ def with_error(value: float, error: float) -> str:
     if 0 <= decimals <= _DECIMALS:
         return f"{value:.{decimals}f} ± {error:.{decimals}f}"
     return f"{value:.10g} ± {error:.1e}"
+
+
+def four_digits(value: float | None) -> str:
+    """A number with four digits; a dash for what is not known."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:#.4g}"
+
+
+def measured(value: float, error: float) -> str:
+    """A value and its error; a dash for what is not known."""
+    if not math.isfinite(value):
+        return MISSING
+    if math.isfinite(error):
+        return with_error(value, error)
+    return f"{four_digits(value)} ± {MISSING}"
+
+
+def bare(text: str) -> str:
+    """A measured value without the dash of an unknown error."""
+    return text.removesuffix(f" ± {MISSING}")
+
+
+def table(title: str, columns: Sequence[str], rows: Any, note: str = "", none: str = "") -> Table:
+    """A table for both pages: texts, a note, and what to say instead of no rows."""
+    texts = [[cell(value) for value in row] for row in rows]
+    return {"title": title, "columns": columns, "rows": texts, "note": note, "none": none}
 
 
 def plain(value: Any) -> str:

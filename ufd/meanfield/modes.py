@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from ufd.exceptions import InputError
 from ufd.fem.discretization import Discretization
 from ufd.parallel import agree, total
-from ufd.problem.checks import shown
+from ufd.problem.checks import positive_integer
 from ufd.problem.densities import Density
 from ufd.problem.harmonics import basis, degrees, multiplicities
 from ufd.problem.identifiability import degree_power, seen
@@ -90,9 +89,7 @@ def visible_harmonics(
     most = (space.size - 1) // 2 if sphere.dim == 1 else int(np.sqrt(space.size) / 2)
     if degree is None:
         degree = default_degree(space, kernel, lam, initial, most)
-    if isinstance(degree, bool) or not isinstance(degree, Integral) or degree < 1:
-        raise InputError(f"harmonics = {shown(degree)} must be a positive integer")
-    degree = int(degree)
+    degree = positive_integer("meanfield", "harmonics", degree)
     if degree > most:
         raise InputError(
             f"harmonics = {degree}: {space.size} nodes resolve at most {most}; lower it, or refine "

@@ -21,7 +21,7 @@ from ufd.exceptions import InputError
 from ufd.particles.data import batches_of, build_model, choose_data, sampled_model
 from ufd.particles.flows import StochasticFlow, Training, TwoTimescaleFlow, VarProFlow
 from ufd.particles.state import ParticleHistory, ParticleState
-from ufd.problem.checks import number, shown
+from ufd.problem.checks import number, positive_integer, shown
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.features import Feature
 from ufd.problem.kernels import checked_law
@@ -257,13 +257,12 @@ def _streams(seed: Any) -> list[np.random.SeedSequence]:
 
 
 def _start(problem: UltraFastDiffusion, start: Any, width: Any, rng: np.random.Generator) -> Array:
-    if isinstance(width, bool) or not isinstance(width, Integral) or width < 1:
-        raise InputError(f"train: width = {shown(width)} must be a positive integer")
+    width = positive_integer("train", "width", width)
     if isinstance(start, str):
         if start == "quantile":
-            return quantiles(problem.initial, int(width))
+            return quantiles(problem.initial, width)
         if start == "iid":
-            return independent(problem.initial, int(width), rng)
+            return independent(problem.initial, width, rng)
         raise InputError(f"start = {start!r} must be 'quantile', 'iid' or points")
     points = problem.manifold.points(start)
     if len(points) != width:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,17 @@ def number(owner: str, name: str, value: Any, minimum: float = -math.inf) -> flo
         bound = "" if minimum == -math.inf else f" and at least {minimum:g}"
         raise InputError(f"{owner}: {name} = {value!r} must be finite{bound}")
     return result
+
+
+def positive_integer(owner: str, name: str, value: Any) -> int:
+    """A positive integer, of Python's or of NumPy's, no truth value.
+
+    Raises:
+        InputError: For anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise InputError(f"{owner}: {name} = {shown(value)} must be a positive integer")
+    return int(value)
 
 
 def place_of_time(t: Any, times: Sequence[float], told: str = "stored; stored times") -> int:
