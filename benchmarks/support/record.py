@@ -63,10 +63,15 @@ def record(
         "provenance": collect(1, settings, versions()) | {"host": None, "command": f"{name}.py"},
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1, default=_plain) + "\n")
     text = _markdown(document)
     (RESULTS / f"{name}.md").write_text(text)
     print(text)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's scalars as Python's."""
+    return value.item()
 
 
 def _markdown(document: dict[str, Any]) -> str:
