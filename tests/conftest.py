@@ -29,6 +29,10 @@ from ufd.launch import own_mpirun
 _LAUNCHERS = ("PMI", "HYDRA", "MPI", "OMPI_", "SLURM_")
 
 
+# A suite in the background of a shell inherits an ignored SIGINT, and its children would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if MPI.COMM_WORLD.size > 1:
         serial_only = pytest.mark.skip(reason="starts mpirun itself")
