@@ -32,6 +32,7 @@ FLOORS = {
     "storage": 1,
     "evolution": 2,
     "fem": 3,
+    "jumps": 3,
     "meanfield": 3,
     "particles": 3,
     "analysis": 4,
@@ -42,6 +43,7 @@ FLOORS = {
     "solve": 6,
     "stored": 6,
     "train": 6,
+    "univariate": 6,
     "compare": 7,
     "decompose": 7,
     "doctor": 7,
@@ -51,7 +53,7 @@ FLOORS = {
     "batch": 8,
     "cli": 9,
 }
-ROOMS = {"fem", "meanfield", "particles"}
+ROOMS = {"fem", "jumps", "meanfield", "particles"}
 # The mean-field equation lives on the diffusion's meshes, and its states are kept as theirs are.
 DOORS = {
     ("meanfield", f"ufd.fem.{name}")

@@ -43,6 +43,9 @@ _PUBLIC = {
     "compare": "compare",
     "decompose": "decompose",
     "meanfield": "regularised",
+    "univariate": "univariate",
+    "StepTarget": "problem.knots",
+    "RampTarget": "problem.knots",
     "MeanFieldSolver": "meanfield.solver",
     "VarProSolver": "particles.solver",
     "ReLU": "problem.features",
@@ -139,6 +142,8 @@ if TYPE_CHECKING:
     from ufd.problem.features import ReLU as ReLU
     from ufd.problem.features import Step as Step
     from ufd.problem.identifiability import identifiability as identifiability
+    from ufd.problem.knots import RampTarget as RampTarget
+    from ufd.problem.knots import StepTarget as StepTarget
     from ufd.problem.manifolds import Sphere as Sphere
     from ufd.problem.manifolds import Torus as Torus
     from ufd.problem.measures import Measure as Measure
@@ -153,3 +158,4 @@ if TYPE_CHECKING:
     from ufd.solve import solve as solve
     from ufd.stored import load as load
     from ufd.train import train as train
+    from ufd.univariate import univariate as univariate

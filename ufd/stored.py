@@ -12,6 +12,7 @@ from ufd.analysis.meanfield import read_meanfield
 from ufd.analysis.results import FIELDS, read_result
 from ufd.analysis.runs import CHECKPOINT, RUN, read_run
 from ufd.analysis.training import PARTICLES, read_training
+from ufd.analysis.univariate import read_univariate
 from ufd.config import problem_from
 from ufd.evolution.checkpoint import stopped_at
 from ufd.exceptions import InputError, StorageError
@@ -38,8 +39,8 @@ def load(
 
     Returns:
         The `Result` of a run of the diffusion, the `TrainingRun` of a training, the
-        `MeanFieldRun` of the mean-field equation, or for a file its stored states (``at``,
-        ``ratio``, ``density``).
+        `MeanFieldRun` of the mean-field equation, the `UnivariateRun` of few neurons, or for a
+        file its stored states (``at``, ``ratio``, ``density``).
 
     Raises:
         StorageError: If it is missing, damaged or not finished.
@@ -58,6 +59,8 @@ def load(
     run = on_root(comm, lambda: _finished(place))
     if run.get("kind") == "particles":
         return read_training(place, lambda: _particles(place, run, problem, comm))
+    if run.get("kind") == "univariate":
+        return on_root(comm, lambda: read_univariate(place, run))
     if run.get("kind") == "meanfield":
         return read_meanfield(place, lambda: _states(place, run, problem, comm))
     return read_result(place, open_fields)

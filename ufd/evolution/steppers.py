@@ -76,6 +76,12 @@ def _predict(slopes: Sequence[tuple[float, Array]], t: float) -> Array | None:
     return total
 
 
+def _kept_near(guess: Array, near: Array) -> Array:
+    """A guess between a fifth and five times what is near, whatever its sign."""
+    bounds = 0.2 * near, 5 * near
+    return np.clip(guess, np.minimum(*bounds), np.maximum(*bounds))
+
+
 class Stepper(Protocol):
     """A one-step method for one kind of system."""
 
@@ -144,7 +150,7 @@ class SDIRK:
                 r += (a * dt) * k
             slope = _predict(history, time)
             near = report.values
-            guess = near if slope is None else np.clip(r + tau * slope, 0.2 * near, 5 * near)
+            guess = near if slope is None else _kept_near(r + tau * slope, near)
             report.absorb(system.stage(r, tau, time, guess))
             if report.failure:
                 return report

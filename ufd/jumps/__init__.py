@@ -1,0 +1,1 @@
+"""Few neurons on an interval: the jumps of a function, found at two timescales."""
