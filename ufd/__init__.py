@@ -43,6 +43,8 @@ _PUBLIC = {
     "compare": "compare",
     "decompose": "decompose",
     "meanfield": "regularised",
+    "langevin": "regularised",
+    "Annealing": "problem.temperatures",
     "univariate": "univariate",
     "StepTarget": "problem.knots",
     "RampTarget": "problem.knots",
@@ -54,7 +56,10 @@ _PUBLIC = {
     "KernelSpectrum": "problem.features",
     "LaplaceRBF": "problem.features",
     "GaussianRBF": "problem.features",
+    "Euclidean": "problem.euclidean",
+    "Gaussian": "problem.euclidean",
     "Euler": "evolution.explicit",
+    "EulerMaruyama": "evolution.explicit",
     "RK23": "evolution.explicit",
     "RKC": "evolution.explicit",
     "identifiability": "problem.identifiability",
@@ -110,6 +115,7 @@ if TYPE_CHECKING:
     from ufd.evolution.explicit import RK23 as RK23
     from ufd.evolution.explicit import RKC as RKC
     from ufd.evolution.explicit import Euler as Euler
+    from ufd.evolution.explicit import EulerMaruyama as EulerMaruyama
     from ufd.evolution.steppers import SDIRK2 as SDIRK2
     from ufd.evolution.steppers import SDIRK3 as SDIRK3
     from ufd.evolution.steppers import SDIRK4 as SDIRK4
@@ -135,6 +141,8 @@ if TYPE_CHECKING:
     from ufd.problem.distances import sampling_floor as sampling_floor
     from ufd.problem.distances import sobolev_distance as sobolev_distance
     from ufd.problem.divergences import PowerDivergence as PowerDivergence
+    from ufd.problem.euclidean import Euclidean as Euclidean
+    from ufd.problem.euclidean import Gaussian as Gaussian
     from ufd.problem.features import Activation as Activation
     from ufd.problem.features import GaussianRBF as GaussianRBF
     from ufd.problem.features import KernelSpectrum as KernelSpectrum
@@ -151,9 +159,11 @@ if TYPE_CHECKING:
     from ufd.problem.positions import quantiles as quantiles
     from ufd.problem.quantisation import quantisation_teacher as quantisation_teacher
     from ufd.problem.quantisation import quantisation_time_scale as quantisation_time_scale
+    from ufd.problem.temperatures import Annealing as Annealing
     from ufd.problem.torus import PeriodicCauchy as PeriodicCauchy
     from ufd.problem.transport import wasserstein as wasserstein
     from ufd.problem.zonal import ZonalHarmonic as ZonalHarmonic
+    from ufd.regularised import langevin as langevin
     from ufd.regularised import meanfield as meanfield
     from ufd.solve import solve as solve
     from ufd.stored import load as load

@@ -22,7 +22,7 @@ from ufd.exceptions import InputError, SolverError
 from ufd.fem.symmetry import stacked_axes
 from ufd.parallel import agree, on_root
 from ufd.particles.solver import VarProSolver
-from ufd.problem.checks import positive_integer
+from ufd.problem.checks import number, positive_integer
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.distances import mmd, resolved, sampling_floor
 from ufd.problem.features import Feature
@@ -161,7 +161,7 @@ class _Limit:
 
 
 def _jobs(lam: Any, width: Any, seeds: Any, options: dict[str, Any]) -> list[Job]:
-    lams, widths = _listed(lam), _listed(width)
+    lams, widths = [number("compare", "lam", each) for each in _listed(lam)], _listed(width)
     if not lams or not widths:
         raise InputError("compare: lam and width need a value each")
     seeds = positive_integer("compare", "seeds", seeds)

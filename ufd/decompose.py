@@ -17,7 +17,7 @@ from ufd.exceptions import InputError, SolverError
 from ufd.fem.symmetry import stacked_axes
 from ufd.parallel import agree, on_root
 from ufd.particles.solver import VarProSolver
-from ufd.problem.checks import positive_integer
+from ufd.problem.checks import number, positive_integer
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.distances import mmd, resolved, sampling_floor
 from ufd.problem.features import Feature
@@ -77,6 +77,9 @@ def decompose(
     landing = [t for t in landing_times(times) if t > 0]
     if not landing:
         raise InputError("times: a positive time is needed")
+    lam = number("decompose", "lam", lam)
+    if options.get("temperature"):
+        raise InputError("decompose: temperature: the densities have no noise; leave it out")
     if start not in ("iid", "quantile"):
         raise InputError(f"start = {start!r} must be 'iid' or 'quantile'")
     drawn = start == "iid" or any(options.get(key) is not None for key in ("data", "target"))

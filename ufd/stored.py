@@ -8,6 +8,7 @@ from typing import Any
 
 from mpi4py import MPI
 
+from ufd.analysis.langevin import read_langevin
 from ufd.analysis.meanfield import read_meanfield
 from ufd.analysis.results import FIELDS, read_result
 from ufd.analysis.runs import CHECKPOINT, RUN, read_run
@@ -39,8 +40,9 @@ def load(
 
     Returns:
         The `Result` of a run of the diffusion, the `TrainingRun` of a training, the
-        `MeanFieldRun` of the mean-field equation, the `UnivariateRun` of few neurons, or for a
-        file its stored states (``at``, ``ratio``, ``density``).
+        `MeanFieldRun` of the mean-field equation, the `LangevinRun` of noisy training, the
+        `UnivariateRun` of few neurons, or for a file its stored states (``at``, ``ratio``,
+        ``density``).
 
     Raises:
         StorageError: If it is missing, damaged or not finished.
@@ -61,6 +63,8 @@ def load(
         return read_training(place, lambda: _particles(place, run, problem, comm))
     if run.get("kind") == "univariate":
         return on_root(comm, lambda: read_univariate(place, run))
+    if run.get("kind") == "langevin":
+        return read_langevin(place, lambda: _states(place, run, problem, comm))
     if run.get("kind") == "meanfield":
         return read_meanfield(place, lambda: _states(place, run, problem, comm))
     return read_result(place, open_fields)
@@ -98,7 +102,8 @@ def _states(
 ) -> MeanFieldHistory:
     settings = run["configuration"]
     known = problem or _built(settings["problem"], place)
-    return read_states(place, known, settings["meanfield"]["reference"], comm)
+    table = settings["meanfield"]
+    return read_states(place, known, table["reference"], comm, fixed=table["lam"] is None)
 
 
 def _stored(file: Path, comm: MPI.Comm) -> UltraFastDiffusion:

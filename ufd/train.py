@@ -23,7 +23,7 @@ from ufd.problem.features import Feature
 def train(
     problem: UltraFastDiffusion,
     features: Feature,
-    lam: float,
+    lam: float | None,
     width: int,
     times: Sequence[float],
     *,
@@ -37,15 +37,15 @@ def train(
     Args:
         problem: Teacher, start and divergence, as for `solve`.
         features: Of the network, such as ``ufd.ReLU()``.
-        lam: Regularisation, positive.
+        lam: Regularisation, positive; None for outer weights that stay 1.
         width: Number of particles.
         times: Increasing times that are landed on exactly; t = 0 is always stored. One unit is
             2^10 iterations of the published experiments.
         comm: The ranks that share the samples; the particles are the same on each.
         observers: Called after every accepted step with (t, values, landed).
         progress: See `solve`.
-        **options: data, inputs, target, reference, start, seed, epsilon, batch, momentum,
-            stepper, rtol, dt, kernel of `VarProSolver`.
+        **options: data, inputs, target, reference, start, seed, epsilon, temperature, decay,
+            batch, momentum, stepper, rtol, dt, kernel of `VarProSolver`.
 
     Returns:
         A `TrainingRun`; look at its ``status``.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,27 @@ class Euler:
             after = system.retract(values + change)
         else:
             after = system.exponential(values, change)
+        return Step(after, evaluations=1, failure=_finite(after))
+
+
+class EulerMaruyama:
+    """Euler's step along geodesics with the system's noise, for fixed steps: weak order 1."""
+
+    name, order, estimate_order = "euler_maruyama", 1, 2
+
+    def step(
+        self,
+        system: Any,
+        t: float,
+        values: Array,
+        dt: float,
+        slopes: Slopes = (),
+        *,
+        estimate: bool = True,
+    ) -> Step:
+        """Advance from t to t + dt."""
+        change = dt * system.slope(t, values) + system.increment(t, values, dt)
+        after = system.exponential(values, change)
         return Step(after, evaluations=1, failure=_finite(after))
 
 
@@ -226,6 +247,7 @@ def _finite(values: Array) -> str:
 EXPLICIT = {
     "euler": Euler,
     "euler_normalised": lambda: Euler("normalise"),
+    "euler_maruyama": EulerMaruyama,
     "rk23": RK23,
     "rkc": RKC,
 }

@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 
 from ufd.fem.discretization import Discretization
 from ufd.meanfield.neighbours import Neighbours
+from ufd.meanfield.outer import Weights
 
 Array = NDArray[np.float64]
 # sigma_ij and its derivatives in w_i, w_j, u_i, u_j.
@@ -32,10 +33,10 @@ def harmonic_mobility(wi: Array, wj: Array, ui: Array, uj: Array) -> Mobility:
     return mean * u, 2 * (wj / total) ** 2 * u, 2 * (wi / total) ** 2 * u, half, half
 
 
-def upwind_mobility(wi: Array, wj: Array, ui: Array, uj: Array) -> Mobility:
-    """u w where the mass comes from, the end with the smaller |u|; none where u changes sign."""
-    same = ui * uj > 0
-    here, there = same & (np.abs(ui) <= np.abs(uj)), same & (np.abs(ui) > np.abs(uj))
+def upwind_mobility(wi: Array, wj: Array, ui: Array, uj: Array, step: Array) -> Mobility:
+    """u w where the mass comes from, as u and step = g_j - g_i say; none where u changes sign."""
+    same, onwards = ui * uj > 0, step * ui
+    here, there = same & (onwards > 0), same & (onwards < 0)
     sigma = np.where(here, wi * ui, np.where(there, wj * uj, 0.0))
     return sigma, here * ui, there * uj, here * wi, there * wj
 
@@ -66,6 +67,9 @@ class Flux:
     Args:
         space: Nodes and K.
         neighbours: Its pairs.
+
+    Attributes:
+        tau: Temperature, 0 here.
     """
 
     def __init__(self, space: Discretization, neighbours: Neighbours) -> None:
@@ -74,8 +78,12 @@ class Flux:
         self._central = harmonic_mobility if self._monotone else arithmetic_mobility
         self._smooth: Array = np.ones(len(neighbours.K))
 
-    def freeze(self, w: Array) -> None:
+    tau = 0.0
+
+    def freeze(self, w: Array, now: Weights) -> None:
         """Choose, pair by pair, between the two means by how smooth w is there; collective.
+
+        ``now`` are the outer weights of w.
 
         At extremes and oscillations, |sum_j K_ij (w_j - w_i)| is as large as
         sum_j |K_ij| |w_j - w_i|; where w is smooth and monotone it is smaller by a mesh width.
@@ -90,7 +98,8 @@ class Flux:
         self._smooth = 1 - np.maximum(ri, rj) ** 2
 
     def _mobility(self, *ends: Array) -> Mobility:
-        central = self._central(*ends)
+        """Of w_i, w_j, u_i, u_j and g_j - g_i."""
+        central = self._central(*ends[:4])
         if not self._monotone:
             return central
         share, rest = self._smooth, 1 - self._smooth
@@ -104,7 +113,7 @@ class Flux:
     def value(self, w: Array, u: Array, g: Array) -> Array:
         """K_sigma g, (owned,); collective."""
         (wi, wj), (ui, uj), (gi, gj) = self._ends(w, u, g)
-        sigma, *_ = self._mobility(wi, wj, ui, uj)
+        sigma, *_ = self._mobility(wi, wj, ui, uj, gj - gi)
         return self._pairs.sum(self._pairs.K * sigma * (gj - gi))
 
     def linearised(self, w: Array, u: Array, g: Array, slope: Array) -> Linearised:
@@ -118,7 +127,7 @@ class Flux:
         """
         pairs = self._pairs
         (wi, wj), (ui, uj), (gi, gj), (si, sj) = self._ends(w, u, g, slope)
-        sigma, by_wi, by_wj, by_ui, by_uj = self._mobility(wi, wj, ui, uj)
+        sigma, by_wi, by_wj, by_ui, by_uj = self._mobility(wi, wj, ui, uj, gj - gi)
         step = pairs.K * (gj - gi)
         conductance = pairs.K * sigma
         return Linearised(

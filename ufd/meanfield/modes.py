@@ -47,6 +47,12 @@ class Harmonics:
         """N."""
         return len(self.columns)
 
+    @cached_property
+    def laplacian(self) -> Array:
+        """l (l + dim - 1), the eigenvalue of the Laplacian, of each, (N,)."""
+        each = degrees(self.sphere, self.degree)[self.columns]
+        return each * (each + self.sphere.dim - 1.0)
+
     def at(self, points: Array) -> Array:
         """The harmonics at points, (p, N)."""
         # Column by column: products with both Y and its transpose are twice as fast.

@@ -91,12 +91,18 @@ class OuterProblem:
         """Largest entry of a residual, in the scale of the coefficients."""
         return float(np.max(np.abs(residual) / (1 + self.stiffness)))
 
-    def matrix_share(self, diagonal: Array, pairs: csr_array | None = None) -> Array:
-        """This rank's share of diag(lam/kappa) + Y^T (diag + pairs) Y, (N, N); collective."""
+    def matrix_share(
+        self, diagonal: Array, pairs: csr_array | None = None, damping: Array | float = 1.0
+    ) -> Array:
+        """This rank's share of diag(lam/kappa) + Y^T (diag + pairs) Y, (N, N); collective.
+
+        The part of the pairs is multiplied by ``damping`` (N,) from both sides.
+        """
         Y = self.modes.Y
         share = Y.T @ (diagonal[:, None] * Y)
         if pairs is not None:
-            share += Y.T @ (pairs @ self.extended_Y)
+            scale = np.broadcast_to(damping, len(share))
+            share += scale[:, None] * (Y.T @ (pairs @ self.extended_Y)) * scale
         if self.space.comm.rank == 0:
             share.flat[:: self.modes.count + 1] += self.stiffness
         return share
@@ -150,8 +156,12 @@ class OuterProblem:
             length /= 2
         return there, length
 
-    def _value(self, w: Array, now: Weights) -> float:
-        """What is minimised, of which the part of the nodes is -int (f(u) - u g) w + g dnu."""
+    def value(self, w: Array, now: Weights) -> float:
+        """What is minimised: lam/2 sum c_k^2/kappa_k + int (u g - f(u)) dmu - int g dnu.
+
+        At the minimum it is minus the risk, off it above by squares of what is missing.
+        Collective.
+        """
         nodal = w * (now.u * now.g - self.penalty.value(now.u)) - now.g
         inner = total(self.space.comm, float(self.space.D @ nodal))
         return float(self.stiffness @ now.c**2) / 2 + inner
@@ -161,10 +171,10 @@ class OuterProblem:
     ) -> tuple[Weights, Array]:
         """Along a descent direction until the value falls (Armijo), or the residual halves."""
         there, length = self.move(now, step, 1.0)
-        start, fall, size = self._value(w, now), float(residual @ step), self.size(residual)
+        start, fall, size = self.value(w, now), float(residual @ step), self.size(residual)
         for _ in range(_MOST_HALVINGS):
             then = self.residual(w, there)
-            lower = self._value(w, there) <= start + 1e-4 * length * fall
+            lower = self.value(w, there) <= start + 1e-4 * length * fall
             if largest(self.space.comm, int(lower or self.size(then) <= 0.5 * size)):
                 return there, then
             there, length = self.move(now, step, length / 2)

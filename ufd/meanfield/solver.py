@@ -27,7 +27,8 @@ from ufd.problem.checks import number, shown
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.features import Feature
 from ufd.problem.kernels import checked_law, population_kernel
-from ufd.problem.penalties import penalty_of
+from ufd.problem.penalties import FixedWeights, Penalty, penalty_of
+from ufd.problem.temperatures import Annealing, temperature_of
 
 Array = NDArray[np.float64]
 
@@ -43,7 +44,10 @@ class MeanFieldSolver:
     Args:
         problem: Teacher, start and divergence; the divergence is the penalty of the outer weights.
         features: Such as ``ufd.ReLU() + 0.5 * ufd.ReLU(power=2)``.
-        lam: Regularisation, at least 0.
+        lam: Regularisation, at least 0; None for outer weights that stay 1: gradient descent of
+            the risk |f* - Phi mu|^2/2 itself.
+        temperature: tau of the noise sqrt(2 tau) dB of every feature: d_t mu gains
+            tau Laplace(mu), and G = risk + tau KL(mu|uniform) falls.
         inputs: Law of the inputs: "gaussian", N(0, I), or "sphere".
         reference: Least point of the quadratic penalty: 1 is unbiased, 0 biased (p = 2 only).
         harmonics: Highest degree in which outer weights are sought; None for all that the mesh
@@ -73,7 +77,8 @@ class MeanFieldSolver:
         problem: UltraFastDiffusion,
         *,
         features: Feature,
-        lam: float,
+        lam: float | None,
+        temperature: float | Annealing = 0.0,
         inputs: str = "gaussian",
         reference: float = 1.0,
         harmonics: int | None = None,
@@ -89,7 +94,10 @@ class MeanFieldSolver:
         comm: MPI.Comm = MPI.COMM_WORLD,
         observers: Sequence[Observer] = (),
     ) -> None:
-        lam = number("meanfield", "lam", lam)
+        heat = temperature_of("meanfield", temperature)
+        given = lam
+        # Outer weights that stay 1 are the penalty that allows nothing else, at lam = 1.
+        lam = 1.0 if lam is None else number("meanfield", "lam", lam)
         if lam < 0:
             raise InputError(f"meanfield: lam = {lam!r} must be positive, or 0 for the limit")
         if problem.source is not None:
@@ -99,7 +107,9 @@ class MeanFieldSolver:
         if tolerance is not None and not 0 < tolerance < 1e-3:
             raise InputError(f"tolerance = {tolerance!r} must lie between 0 and 1e-3")
         control = ErrorControl(rtol) if dt is None else FixedStep(dt)
-        penalty = penalty_of(problem.divergence, reference, "meanfield")
+        penalty: Penalty = FixedWeights()
+        if given is not None:
+            penalty = penalty_of(problem.divergence, reference, "meanfield")
         if mesh is None and degree is None:
             degree = 1
         surface = chosen_surface(problem.manifold, mesh, cells, degree, focus)
@@ -109,7 +119,7 @@ class MeanFieldSolver:
         modes = visible_harmonics(self.space, kernel, lam, problem.initial, harmonics)
         if tolerance is None:
             tolerance = float(np.clip(1e-3 * (rtol if dt is None else 1e-9), 1e-12, 1e-9))
-        self.system = MeanFieldSystem(self.space, modes, lam, penalty, tolerance)
+        self.system = MeanFieldSystem(self.space, modes, lam, penalty, tolerance, heat)
         self.stepper = stepper or SDIRK4()
         w = self.space.initial_ratio(problem.initial, contrast)
         first = self.system.first_step(w, self.stepper.order, rtol) if dt is None else dt
@@ -118,7 +128,8 @@ class MeanFieldSolver:
         )
         self._settings = {
             "features": features.describe(),
-            "lam": lam,
+            "lam": given,
+            "temperature": heat.describe(),
             "inputs": inputs,
             "reference": float(reference),
             "harmonics": modes.degree,
@@ -224,7 +235,8 @@ class MeanFieldSolver:
 
     def functionals(self) -> dict[str, float]:
         """All functionals now: mass, risk, misfit, divergence, chi2, total_variation, ..."""
-        return self.system.functionals(self.evolution.values)
+        w, system = self.evolution.values, self.system
+        return system.functionals(w) | system.warmth(w, self.t)
 
     def risk(self) -> float:
         """|f* - Phi(u mu)|^2/(2 lam) + int f(u) dmu now."""

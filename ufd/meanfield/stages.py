@@ -70,7 +70,7 @@ class StageSolver:
             terms = self._flux.linearised(w, now.u, now.g, now.slope)
             in_w = space.D * (w - r) - tau * terms.value
             in_c = self._outer.residual(w, now)
-            error = self._error(w, r, in_w, in_c)
+            error = self._error(w, r, in_w, in_c, target)
             if not np.isfinite(error):
                 break
             if error <= self.tolerance or (error < 1e-9 and error > 0.5 * before):
@@ -85,11 +85,13 @@ class StageSolver:
             w = w + length * dw
         return Stage(guess, iteration + 1, krylov, 0.0, "Newton did not converge"), c
 
-    def _error(self, w: Array, r: Array, in_w: Array, in_c: Array) -> float:
-        scale = self._space.D * (w + np.abs(r))
+    def _error(self, w: Array, r: Array, in_w: Array, in_c: Array, target: float) -> float:
+        comm, scale = self._space.comm, self._space.D * (w + np.abs(r))
         worst = float(np.max(np.abs(in_w) / scale, initial=0.0))
         worst = worst if np.isfinite(worst) else np.inf
-        return max(float(largest(self._space.comm, worst)), self._outer.size(in_c))
+        # What flows sums to zero: the sum is the error of the mass, of which less is allowed.
+        mass = 2 * abs(total(comm, float(in_w.sum())) / target)
+        return max(float(largest(comm, worst)), float(mass), self._outer.size(in_c))
 
     def _direction(
         self,
@@ -106,7 +108,9 @@ class StageSolver:
         D, Y = space.D, modes.rough
         if self._krylov.stale or not 1 / _DRIFT < tau / self._tau < _DRIFT:
             symmetric = tau * self._flux.symmetric(w, now.u)
-            share = self._outer.matrix_share(D * w * now.slope, symmetric)
+            # Noise damps the answer of w to high degrees.
+            damping = 1 / np.sqrt(1 + tau * self._flux.tau * modes.laplacian)
+            share = self._outer.matrix_share(D * w * now.slope, symmetric, damping)
             if not self._krylov.factorise(share):
                 return None
             self._tau = tau

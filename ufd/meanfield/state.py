@@ -18,7 +18,7 @@ from ufd.parallel import on_root
 from ufd.problem.checks import place_of_time
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.manifolds import Sphere
-from ufd.problem.penalties import Penalty, penalty_of
+from ufd.problem.penalties import FixedWeights, Penalty, penalty_of
 from ufd.storage import read_arrays, write_arrays
 
 Array = NDArray[np.float64]
@@ -103,9 +103,21 @@ class MeanFieldHistory:
 
 
 def read_states(
-    directory: Path, problem: UltraFastDiffusion, reference: float, comm: MPI.Comm
+    directory: Path,
+    problem: UltraFastDiffusion,
+    reference: float,
+    comm: MPI.Comm,
+    *,
+    fixed: bool = False,
 ) -> MeanFieldHistory:
     """Read what `MeanFieldHistory.save` wrote, on any number of ranks; collective.
+
+    Args:
+        directory: Of the run.
+        problem: Of the run.
+        reference: Least point of its quadratic penalty.
+        comm: The ranks.
+        fixed: Whether outer weights stayed 1.
 
     Raises:
         StorageError: If a file is missing, damaged, or does not fit the other.
@@ -116,7 +128,9 @@ def read_states(
     try:
         columns, eigenvalues = stored["columns"], stored["eigenvalues"]
         modes = Harmonics(problem.manifold, int(stored["degree"]), columns, eigenvalues)
-        penalty = penalty_of(problem.divergence, reference, "meanfield")
+        penalty: Penalty = FixedWeights()
+        if not fixed:
+            penalty = penalty_of(problem.divergence, reference, "meanfield")
         history = MeanFieldHistory(fields, modes, penalty)
         for t, c in zip(fields.times, stored["coefficients"], strict=True):
             history._outer[t] = c

@@ -21,6 +21,7 @@ from ufd.particles.rows import HarmonicRows, SampleRows, harmonic_degree, split
 from ufd.particles.sampled import SampledModel
 from ufd.problem.checks import shown
 from ufd.problem.densities import Density
+from ufd.problem.euclidean import Euclidean
 from ufd.problem.features import Feature, RadialBump
 from ufd.problem.kernels import draw_inputs, population_kernel
 from ufd.problem.manifolds import Manifold, Sphere, Torus
@@ -86,6 +87,8 @@ def _target(
     manifold: Manifold, target: Any, teacher: Density, rng: np.random.Generator
 ) -> Density | Measure:
     if target is None:
+        if isinstance(manifold, Euclidean):
+            raise InputError("target: missing; on R^d give atoms: target=(points, weights)")
         return teacher
     if isinstance(target, Measure):
         return target

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ufd.particles.models import Fit, Model
+from ufd.particles.noise import Brownian
 from ufd.problem.manifolds import Manifold
 from ufd.problem.penalties import Penalty
 
@@ -29,12 +30,21 @@ class Training:
         lam: Regularisation, positive.
         penalty: f.
         manifold: Where the features live.
+        noise: Of the features; None for none.
+        decay: lam2 of a weight decay lam2/2 |theta|^2, which only R^d feels.
     """
 
     model: Model
     lam: float
     penalty: Penalty
     manifold: Manifold
+    noise: Brownian | None = None
+    decay: float = 0.0
+
+    def velocity(self, points: Array, force: Array, *, ambient: bool) -> Array:
+        """The tangential part of a force with weight decay; all of it if ``ambient``."""
+        whole = force - self.decay * points if self.decay else force
+        return whole if ambient else self.manifold.tangent(points, whole)
 
     def risk(self, fit: Fit) -> float:
         """|f* - Phi u/M|^2/(2 lam) + mean f(u)."""
@@ -59,8 +69,12 @@ class VarProFlow:
     def slope(self, t: float, values: Array, *, ambient: bool = False) -> Array:
         """Velocity of a state, (M, d); with its radial part if ``ambient``."""
         fit = self.fit(values)
-        velocity = fit.outer[:, None] * fit.force
-        return velocity if ambient else self.training.manifold.tangent(values, velocity)
+        return self.training.velocity(values, fit.outer[:, None] * fit.force, ambient=ambient)
+
+    def increment(self, t: float, values: Array, dt: float) -> Array:
+        """What noise adds to a state from t to t + dt, tangential."""
+        noise = self.training.noise
+        return np.zeros_like(values) if noise is None else noise.increment(t, values, dt)
 
     def extended(self, t: float, values: Array) -> Array:
         """The velocity field off the manifold: that of the nearest state on it."""
@@ -85,6 +99,17 @@ class VarProFlow:
     def outer(self, values: Array) -> Array:
         """The outer weights of a state, (M,)."""
         return self.fit(values).outer
+
+
+class MeanFlow(VarProFlow):
+    """Outer weights stay 1: gradient flow of |f* - Phi mu|^2/2."""
+
+    def fit(self, values: Array) -> Fit:
+        """See `VarProFlow.fit`."""
+        if self._seen is None or not np.array_equal(self._seen[0], values):
+            fit = self.training.model.fit(values, np.ones(len(values)), self.training.lam)
+            self._seen = (values.copy(), fit)
+        return self._seen[1]
 
 
 class TwoTimescaleFlow(VarProFlow):
@@ -114,11 +139,14 @@ class TwoTimescaleFlow(VarProFlow):
     def slope(self, t: float, values: Array, *, ambient: bool = False) -> Array:
         """Velocity of features and outer weights, (M, d + 1)."""
         fit, training = self.fit(values), self.training
-        velocity = fit.outer[:, None] * fit.force
-        if not ambient:
-            velocity = training.manifold.tangent(values[:, :-1], velocity)
+        force = fit.outer[:, None] * fit.force
+        velocity = training.velocity(values[:, :-1], force, ambient=ambient)
         change = training.lam * (fit.pressure - training.penalty.slope(fit.outer)) / self._epsilon
         return np.column_stack([velocity, change])
+
+    def increment(self, t: float, values: Array, dt: float) -> Array:
+        """See `VarProFlow.increment`: outer weights feel no noise."""
+        return np.column_stack([super().increment(t, values[:, :-1], dt), 0 * values[:, -1]])
 
     def retract(self, values: Array) -> Array:
         """See `VarProFlow.retract`."""
@@ -172,8 +200,7 @@ class StochasticFlow(VarProFlow):
         force = (
             model.fit(values, self._outer, training.lam).force if self._momentum else fresh.force
         )
-        velocity = self._outer[:, None] * force
-        return velocity if ambient else training.manifold.tangent(values, velocity)
+        return training.velocity(values, self._outer[:, None] * force, ambient=ambient)
 
     def outer(self, values: Array) -> Array:
         """See `VarProFlow.outer`: those with momentum."""

@@ -15,26 +15,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from ufd.evolution.control import ErrorControl, FixedStep
 from ufd.evolution.evolve import Evolution, Observer, StopReason
-from ufd.evolution.explicit import RKC, Euler
+from ufd.evolution.explicit import RKC, Euler, EulerMaruyama
 from ufd.evolution.steppers import Stepper
 from ufd.exceptions import InputError
 from ufd.particles.data import batches_of, build_model, choose_data, sampled_model
-from ufd.particles.flows import StochasticFlow, Training, TwoTimescaleFlow, VarProFlow
+from ufd.particles.flows import MeanFlow, StochasticFlow, Training, TwoTimescaleFlow, VarProFlow
+from ufd.particles.noise import Brownian
 from ufd.particles.state import ParticleHistory, ParticleState
 from ufd.problem.checks import number, positive_integer, shown
 from ufd.problem.diffusion import UltraFastDiffusion
 from ufd.problem.features import Feature
 from ufd.problem.kernels import checked_law
 from ufd.problem.measures import Measure
-from ufd.problem.penalties import penalty_of
+from ufd.problem.penalties import FixedWeights, Penalty, penalty_of
 from ufd.problem.positions import independent, quantiles
 from ufd.problem.potentials import network_output
+from ufd.problem.temperatures import Annealing, temperature_of
 
 Array = NDArray[np.float64]
 # One iteration of the published experiments, in units of time.
 PUBLISHED_STEP = 2.0**-10
 # Streams of random numbers that a seed is split into.
-_START, _DATA, _BATCHES = range(3)
+_START, _DATA, _BATCHES, _NOISE = range(4)
 
 
 class VarProSolver:
@@ -47,7 +49,8 @@ class VarProSolver:
     Args:
         problem: Teacher, start and divergence; the divergence is the penalty of the outer weights.
         features: Such as ``ufd.ReLU() + 0.5 * ufd.ReLU(power=2)``.
-        lam: Regularisation, positive.
+        lam: Regularisation, positive; None for outer weights that stay 1: gradient flow of the
+            risk |f* - Phi mu|^2/2 itself, in its own time.
         width: Number M of particles.
         data: None for the population, N for as many samples, or an (N, d) array of them.
         inputs: Law of drawn inputs and of the population: "gaussian", N(0, I), or "sphere".
@@ -57,6 +60,9 @@ class VarProSolver:
         start: "quantile" (deterministic), "iid", or (M, ambient_dim) points.
         seed: Of all that is drawn; integers and what `numpy.random.SeedSequence` takes.
         epsilon: Ratio of the two timescales; None is variable projection.
+        temperature: tau of the noise sqrt(2 tau) dB of every feature, a number or
+            `ufd.Annealing`; needs ``dt``, and takes `EulerMaruyama` steps.
+        decay: lam2 of a weight decay lam2/2 |omega|^2, for features on R^d.
         batch: Samples of a mini-batch, each step a new one; needs `Euler` and ``dt``.
         momentum: On the outer weights of mini-batches, from 0 to below 1.
         stepper: An explicit method, `RKC` by default; `Euler` needs ``dt``.
@@ -77,7 +83,7 @@ class VarProSolver:
         problem: UltraFastDiffusion,
         *,
         features: Feature,
-        lam: float,
+        lam: float | None,
         width: int,
         data: int | ArrayLike | None = None,
         inputs: str = "gaussian",
@@ -86,6 +92,8 @@ class VarProSolver:
         start: str | ArrayLike = "quantile",
         seed: Any = 0,
         epsilon: float | None = None,
+        temperature: float | Annealing = 0.0,
+        decay: float = 0.0,
         batch: int | None = None,
         momentum: float = 0.0,
         stepper: Stepper | None = None,
@@ -95,7 +103,8 @@ class VarProSolver:
         comm: MPI.Comm = MPI.COMM_WORLD,
         observers: Sequence[Observer] = (),
     ) -> None:
-        lam = _positive("lam", lam)
+        given, heat = lam, temperature_of("train", temperature)
+        lam = 1.0 if lam is None else _positive("lam", lam)
         law = checked_law(inputs)
         if problem.source is not None:
             raise InputError("train: particles know no source; leave it out of the problem")
@@ -111,7 +120,11 @@ class VarProSolver:
             target,
             np.random.default_rng(streams[_DATA]),
         )
-        penalty = penalty_of(problem.divergence, reference)
+        penalty: Penalty = FixedWeights()
+        if given is not None:
+            penalty = penalty_of(problem.divergence, reference)
+        elif epsilon is not None or batch is not None:
+            raise InputError("train: lam: missing; epsilon and batch are about outer weights")
         if batch is None:
             model = build_model(chosen, self.manifold, lam, len(positions), comm, kernel)
         else:
@@ -119,19 +132,24 @@ class VarProSolver:
             draw = batches_of(chosen, batch, np.random.default_rng(streams[_BATCHES]))
             model = draw() if chosen.inputs is None else sampled_model(chosen, chosen.inputs, comm)
         self.teacher, self._data = chosen.teacher, chosen
-        training = Training(model, lam, penalty, self.manifold)
-        self.system, values = VarProFlow(training), positions
+        rng = np.random.default_rng(streams[_NOISE])
+        noise = Brownian(heat, self.manifold, rng) if heat.at(0.0) else None
+        decay = number("train", "decay", decay, 0.0)
+        training = Training(model, lam, penalty, self.manifold, noise, decay)
+        self.system, values = (MeanFlow if given is None else VarProFlow)(training), positions
         if epsilon is not None:
             self.system = TwoTimescaleFlow(training, _positive("epsilon", epsilon))
             values = self.system.start(positions)
         elif batch is not None:
             self.system = StochasticFlow(training, draw, momentum, positions)
         # A copy: steppers may remember what they learn of one system.
-        self.stepper = copy(stepper) if stepper is not None else RKC()
+        self.stepper = copy(stepper) or (EulerMaruyama() if noise else RKC())
         if not callable(getattr(self.stepper, "step", None)) or hasattr(self.stepper, "gamma"):
             raise InputError(f"stepper = {shown(stepper)} must be explicit, such as ufd.RKC()")
-        if isinstance(self.stepper, Euler) and dt is None:
+        if isinstance(self.stepper, Euler | EulerMaruyama) and dt is None:
             raise InputError("dt: missing; Euler's method estimates no error and needs fixed steps")
+        if noise and not isinstance(self.stepper, EulerMaruyama):
+            raise InputError("stepper: noise needs ufd.EulerMaruyama()")
         if self.stepper.name == "euler_normalised" and chosen.inputs is None and batch is None:
             # A population kernel gives no radial part of the gradient to normalise away.
             raise InputError(
@@ -144,7 +162,9 @@ class VarProSolver:
         self.evolution = Evolution(self.system, self.stepper, control, values, first, observers)
         self._configuration = {
             "features": features.describe(),
-            "lam": lam,
+            "lam": given,
+            "temperature": heat.describe(),
+            "decay": decay,
             "width": len(positions),
             **model.describe(),
             "target": target if target is None or isinstance(target, Integral) else "atoms",
@@ -251,7 +271,7 @@ def _positive(name: str, value: Any) -> float:
 
 def _streams(seed: Any) -> list[np.random.SeedSequence]:
     try:
-        return np.random.SeedSequence(seed).spawn(3)
+        return np.random.SeedSequence(seed).spawn(4)
     except (TypeError, ValueError):
         raise InputError(f"seed = {shown(seed)} must be a non-negative integer") from None
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ufd.exceptions import InputError
 from ufd.problem.densities import Density
 from ufd.problem.divergences import PowerDivergence
+from ufd.problem.euclidean import Euclidean
 from ufd.problem.manifolds import Sphere, Torus
 
 Source = Callable[[float, NDArray[np.float64]], NDArray[np.float64]]
@@ -48,7 +49,7 @@ class UltraFastDiffusion:
             )
 
     @property
-    def manifold(self) -> Sphere | Torus:
+    def manifold(self) -> Sphere | Torus | Euclidean:
         """Where the features live."""
         return self.teacher.manifold
 
@@ -56,6 +57,8 @@ class UltraFastDiffusion:
         """The ``[problem]`` table of a case file; None when a function is part of the problem."""
         teacher, initial = self.teacher.describe(), self.initial.describe()
         if teacher is None or initial is None or self.source is not None:
+            return None
+        if isinstance(self.manifold, Euclidean):
             return None
         where: dict[str, Any] = {"manifold": "sphere", "dim": self.manifold.dim}
         if isinstance(self.manifold, Torus):

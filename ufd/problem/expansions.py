@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ufd.exceptions import InputError
+from ufd.problem.euclidean import Euclidean
 from ufd.problem.fourier import Fourier, torus_energy_coefficients
 from ufd.problem.harmonics import (
     basis,
@@ -176,6 +177,8 @@ def expansion(owner: str, law: Smooth) -> Zonal | Harmonic | Fourier:
     """
     if law.known is not None:
         return law.known
+    if isinstance(law.manifold, Euclidean):
+        raise InputError(f"{owner}: a density on R^d has no harmonics; give points of it")
     if isinstance(law.manifold, Torus):
         return _on_torus(owner, law, law.manifold)
     if law.moments(0) is not None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ufd.exceptions import InputError
 from ufd.problem.checks import number, shown
+from ufd.problem.euclidean import Euclidean
 from ufd.problem.harmonics import funk_hecke
 from ufd.problem.manifolds import Manifold, Sphere, Torus
 
@@ -79,7 +80,7 @@ class Ramps:
 
     def check(self, manifold: Manifold) -> None:
         """See `Feature`."""
-        _need(manifold, Sphere, self)
+        _need(manifold, Sphere | Euclidean, self)
 
     def activation(self, t: Array) -> Array:
         """sigma(t), shape of t."""
@@ -164,7 +165,7 @@ class Activation:
 
     def check(self, manifold: Manifold) -> None:
         """See `Feature`."""
-        _need(manifold, Sphere, self)
+        _need(manifold, Sphere | Euclidean, self)
 
     def activation(self, t: Array) -> Array:
         """sigma(t), shape of t."""
@@ -320,8 +321,9 @@ def GaussianRBF(scale: float = 0.5, amplitude: float = 1.0) -> RadialBump:
     return RadialBump("gaussian", scale, amplitude)
 
 
-def _need(manifold: Manifold, kind: type, feature: object) -> None:
+def _need(manifold: Manifold, kind: Any, feature: object) -> None:
     if not isinstance(manifold, kind):
+        home = getattr(kind, "__name__", "Sphere, or on Euclidean space")
         raise InputError(
-            f"features: {shown(feature)} lives on a {kind.__name__}, and the problem on {manifold}"
+            f"features: {shown(feature)} lives on a {home}, and the problem on {manifold}"
         )

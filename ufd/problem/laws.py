@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from ufd.exceptions import InputError
 from ufd.problem.checks import shown
+from ufd.problem.euclidean import Euclidean
 from ufd.problem.manifolds import Sphere, Torus
 from ufd.problem.measures import Measure
 
 Array = NDArray[np.float64]
-Manifold = Sphere | Torus
+Manifold = Sphere | Torus | Euclidean
 _MASS_TOLERANCE = 1e-6
 _CHUNK = 2**21
 
@@ -76,7 +77,7 @@ def read(owner: str, manifold: Manifold | None, *, shares: bool = False, **laws:
         InputError: If an argument is of no known kind, atoms are empty, not finite, off the
             manifold or have wrong weights, or two arguments live on different manifolds.
     """
-    if manifold is not None and not isinstance(manifold, Sphere | Torus):
+    if manifold is not None and not isinstance(manifold, Manifold):
         raise InputError(f"{owner}: manifold = {shown(manifold)}; give a Sphere or a Torus")
     smooth = {name: found for name, value in laws.items() if (found := _smooth(value))}
     for name, density in smooth.items():

@@ -1,4 +1,4 @@
-"""The closed manifolds on which features live: spheres of any dimension, and flat tori."""
+"""The manifolds on which features live: spheres of any dimension, and flat tori."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 class Manifold(Protocol):
-    """A closed manifold in coordinates of ``ambient_dim`` numbers."""
+    """A manifold in coordinates of ``ambient_dim`` numbers."""
 
     @property
     def dim(self) -> int:
@@ -47,7 +47,8 @@ class Manifold(Protocol):
         """Nodes and weights of a rule."""
 
 
-def _as_points(points: ArrayLike, ambient_dim: int) -> Array:
+def as_points(points: ArrayLike, ambient_dim: int) -> Array:
+    """Points as an (n, ambient_dim) array, or refused in one line."""
     try:
         x = np.atleast_2d(np.asarray(points, dtype=float))
     except (TypeError, ValueError):
@@ -57,7 +58,8 @@ def _as_points(points: ArrayLike, ambient_dim: int) -> Array:
     return x
 
 
-def _checked_dim(owner: str, dim: Any) -> int:
+def checked_dim(owner: str, dim: Any) -> int:
+    """A dimension, or refused in one line."""
     if isinstance(dim, bool) or not isinstance(dim, Integral) or dim < 1:
         raise InputError(f"{owner}: dim = {dim!r} is not a positive integer")
     return int(dim)
@@ -77,7 +79,7 @@ class Sphere:
     dim: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dim", _checked_dim("Sphere", self.dim))
+        object.__setattr__(self, "dim", checked_dim("Sphere", self.dim))
 
     @property
     def ambient_dim(self) -> int:
@@ -97,7 +99,7 @@ class Sphere:
             InputError: If the shape is wrong or a point is off the sphere by more than
                 ``tolerance``.
         """
-        x = _as_points(points, self.ambient_dim)
+        x = as_points(points, self.ambient_dim)
         with np.errstate(over="ignore"):
             radius = np.linalg.norm(x, axis=1)
         if not np.all(np.abs(radius - 1) <= tolerance):
@@ -164,7 +166,7 @@ class Torus:
     period: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dim", _checked_dim("Torus", self.dim))
+        object.__setattr__(self, "dim", checked_dim("Torus", self.dim))
         object.__setattr__(self, "period", number("Torus", "period", self.period))
         if not self.period > 0:
             raise InputError(f"Torus: period = {self.period!r} must be positive")
@@ -185,7 +187,7 @@ class Torus:
         Raises:
             InputError: If the shape is wrong or a coordinate is not finite.
         """
-        x = _as_points(points, self.dim)
+        x = as_points(points, self.dim)
         if not np.all(np.isfinite(x)):
             row = int(np.argmin(np.isfinite(x).all(axis=1)))
             raise InputError(f"points: row {row} is not finite")

@@ -103,6 +103,34 @@ class PowerPenalty:
             return np.clip(u ** (2 - self.p), _LEAST_RESPONSE, 1 / _LEAST_RESPONSE)
 
 
+@dataclass(frozen=True)
+class FixedWeights:
+    """No choice: u = 1, f is 0 there and infinite elsewhere; f^*(g) = g.
+
+    The risk is then that of the mean of all features, |f* - Phi mu|^2/2 for lam = 1.
+    """
+
+    def value(self, u: Array) -> Array:
+        """See `Penalty`."""
+        return np.zeros_like(u)
+
+    def slope(self, u: Array) -> Array:
+        """See `Penalty`: any number is one; that of g = 0."""
+        return np.zeros_like(u)
+
+    def curvature(self, u: Array) -> Array:
+        """See `Penalty`."""
+        return np.full_like(u, np.inf)
+
+    def minimiser(self, g: Array) -> Array:
+        """See `Penalty`."""
+        return np.ones_like(g)
+
+    def response(self, u: Array) -> Array:
+        """See `Penalty`."""
+        return np.zeros_like(u)
+
+
 def penalty_of(
     divergence: PowerDivergence, reference: Any, owner: str = "train"
 ) -> QuadraticPenalty | PowerPenalty:

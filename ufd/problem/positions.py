@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ufd.exceptions import InputError
 from ufd.problem.checks import shown
 from ufd.problem.densities import Density, Mixture, Uniform
+from ufd.problem.euclidean import Euclidean, Gaussian
 from ufd.problem.manifolds import Sphere, Torus
 from ufd.problem.panels import PanelLaws
 from ufd.problem.torus import PeriodicCauchy
@@ -92,7 +93,7 @@ def quantiles(density: Density, count: int) -> Array:
 
 
 def _checked(owner: str, density: Any, count: Any) -> int:
-    if not isinstance(getattr(density, "manifold", None), Sphere | Torus):
+    if not isinstance(getattr(density, "manifold", None), Sphere | Torus | Euclidean):
         raise InputError(f"{owner}: density = {shown(density)} is no density; use ufd.density")
     if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
         raise InputError(f"{owner}: count = {shown(count)} must be a positive integer")
@@ -130,7 +131,9 @@ def _transport(owner: str, density: Density, cube: Array) -> Array:
     """Points of the manifold that uniform points inside the cube become."""
     manifold: Any = density.manifold
     pole = _pole(density)
-    if manifold.dim == 1:
+    if isinstance(density, Gaussian):
+        points = density.from_cube(cube)
+    elif manifold.dim == 1:
         points = _on_line(density, cube[:, 0])
     elif isinstance(manifold, Torus) and isinstance(density, Uniform):
         points = manifold.period * cube
