@@ -45,6 +45,7 @@ FLOORS = {
     "train": 6,
     "univariate": 6,
     "compare": 7,
+    "contrast": 7,
     "decompose": 7,
     "doctor": 7,
     "job": 7,

@@ -42,6 +42,7 @@ _PUBLIC = {
     "train": "train",
     "compare": "compare",
     "decompose": "decompose",
+    "contrast": "contrast",
     "meanfield": "regularised",
     "langevin": "regularised",
     "Annealing": "problem.temperatures",
@@ -109,6 +110,7 @@ sys.modules[__name__].__class__ = _Package
 if TYPE_CHECKING:
     from ufd.analysis.rates import fit_rate as fit_rate
     from ufd.compare import compare as compare
+    from ufd.contrast import contrast as contrast
     from ufd.decompose import decompose as decompose
     from ufd.evolution.checkpoint import Checkpoint as Checkpoint
     from ufd.evolution.evolve import StopReason as StopReason
