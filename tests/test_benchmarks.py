@@ -12,7 +12,7 @@ import pytest
 import sphere_front
 import sphere_mixture
 from mpi4py import MPI
-from support import orders, rate_cases, record
+from support import noisy_cases, orders, rate_cases, record
 from support.rate_cases import Run
 from support.rivals import centres, one_sided, symmetric
 
@@ -96,6 +96,19 @@ def test_front(results):
     assert document["tables"][0]["rows"][-1][1] == "extrapolated"
 
 
+def test_noisy_claims():
+    """They hold what the report needs; a threshold that is too sharp is not met."""
+    run = replace(noisy_cases.noisy_runs()[0], options={"cells": 96, "inputs": "sphere"})
+    (claim,) = noisy_cases.noisy_claims([run], MPI.COMM_SELF)
+    assert claim["verdict"] == "agrees" and abs(claim["deviation"]) < 1e-3
+    assert claim["guaranteed"]["holds"] and claim["guaranteed"]["end"] < claim["fitted"]["rate"]
+    assert claim["gap"] == pytest.approx(0.19607, rel=1e-3)
+    (sharp,) = noisy_cases.noisy_claims([replace(run, tolerance=1e-9)], MPI.COMM_SELF)
+    assert sharp["verdict"] == "unfair"
+    (short,) = noisy_cases.noisy_claims([replace(run, end=0.5)], MPI.COMM_SELF)
+    assert short["verdict"] == "refused" and "No comparison" in short["verdict_text"]
+
+
 def test_rates(tmp_path, monkeypatch):
     """Claims and tables appear, a wrong expectation is noticed, a rerun runs nothing."""
     monkeypatch.setattr(convergence_rates, "RESULTS", tmp_path)
@@ -105,6 +118,7 @@ def test_rates(tmp_path, monkeypatch):
     coarse = replace(rate_cases.certified(), runs=[Run("P1", {"solver.cells": 1})])
     options = {
         "families": [right, wrong, coarse],
+        "noisy": [],
         "output": tmp_path / "runs",
         "comm": MPI.COMM_SELF,
     }

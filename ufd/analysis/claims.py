@@ -100,7 +100,7 @@ def _compared(
         "threshold": threshold,
         "verdict": verdict,
         "reason": reason,
-        "verdict_text": _sentence(verdict, reason, deviation, threshold),
+        "verdict_text": verdict_sentence(verdict, reason, deviation, threshold),
         "notes": [],
         "crossovers": _crossovers(result),
         "curve": _curve(result, functional, mode, guarantee, order),
@@ -155,7 +155,8 @@ def _verdict(
     return "differs", "neither the continuous nor the discrete rate is met"
 
 
-def _sentence(verdict: str, reason: str, deviation: float | None, threshold: float) -> str:
+def verdict_sentence(verdict: str, reason: str, deviation: float | None, threshold: float) -> str:
+    """A verdict in words."""
     limit = f"{100 * threshold:g} % is the threshold"
     if verdict == "refused":
         return f"No comparison: {reason}."
