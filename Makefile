@@ -44,7 +44,8 @@ bench: $(READY) ## Run the convergence-rate report on $(RANKS) ranks (minutes)
 
 bench-all: bench ## Run every benchmark and rebuild its tables (hours; TORCH=PYTHON)
 	@for script in benchmarks/circle_*.py benchmarks/sphere_mixture.py benchmarks/sphere_front.py \
-	    benchmarks/particles_*.py benchmarks/meanfield_*.py benchmarks/two_timescale.py benchmarks/ensemble_ranks.py \
+	    benchmarks/particles_*.py benchmarks/meanfield_*.py benchmarks/few_neurons.py \
+	    benchmarks/noisy_training.py benchmarks/contrast_page.py benchmarks/two_timescale.py benchmarks/ensemble_ranks.py \
 	    benchmarks/mpi_scaling.py; do \
 	    echo "== $$script"; $(BIN)/python $$script || exit 1; done
 	@if $(BIN)/python -c "import ngsolve" 2>/dev/null; then $(BIN)/python benchmarks/sphere_vs_peers.py; \

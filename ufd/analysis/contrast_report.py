@@ -106,7 +106,7 @@ def _distances(found: Contrast) -> str:
         ax.set(xlabel="t, in units of the method", ylabel="MMD to the teacher")
         logarithmic(ax, "y")
         logarithmic(ax, "x")
-        legend(figure, ax)
+        legend(figure, ax, columns=3)
         return inline_svg(figure, "fig-distances-", "Distance to the teacher over time")
 
 
@@ -124,5 +124,5 @@ def _collapse(found: Contrast) -> str:
         ax.plot(x, np.exp(-x), "k:", lw=1.2, label="exp(-x)")
         ax.set(xlabel="predicted rate times t", ylabel="distance, relative to the start")
         logarithmic(ax, "y")
-        legend(figure, ax)
+        legend(figure, ax, columns=3)
         return inline_svg(figure, "fig-collapse-", "Distances over rescaled time")

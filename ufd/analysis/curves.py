@@ -87,7 +87,7 @@ def logarithmic(ax: Axes, which: str, values: Sequence[float] = ()) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def legend(figure: Figure, ax: Axes) -> None:
+def legend(figure: Figure, ax: Axes, columns: int = 6) -> None:
     """One legend below all panels, of what one of them shows."""
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), columns))
