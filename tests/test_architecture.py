@@ -50,9 +50,10 @@ FLOORS = {
     "doctor": 7,
     "job": 7,
     "plan": 7,
+    "reports": 9,
     "sweep": 7,
     "batch": 8,
-    "cli": 9,
+    "cli": 10,
 }
 ROOMS = {"fem", "jumps", "meanfield", "particles"}
 # The mean-field equation lives on the diffusion's meshes, and its states are kept as theirs are.

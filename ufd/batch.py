@@ -20,7 +20,7 @@ from ufd.evolution.checkpoint import Checkpoint
 from ufd.evolution.evolve import StopReason
 from ufd.exceptions import InputError, Interrupted, UfdError
 from ufd.parallel import largest, on_root
-from ufd.regularised import meanfield_case
+from ufd.regularised import langevin_case, meanfield_case
 from ufd.runs import CHECK, MAIN
 from ufd.signals import Stopped, StopSignals
 from ufd.solve import solve_case
@@ -29,7 +29,7 @@ from ufd.stored import where_stopped
 from ufd.sweep.stored import kept_alone
 
 # Directory of a case's run of the mean-field equation.
-MEANFIELD = "meanfield"
+MEANFIELD, LANGEVIN = "meanfield", "langevin"
 
 
 def run_case(
@@ -149,6 +149,13 @@ def _further(
             on_root(comm, lambda: comparison.save(place))
 
         yield "in the ensemble of particles", place / COMPARISON, compare
+    if settings.langevin is not None:
+        noisy = place / LANGEVIN
+
+        def langevin() -> None:
+            langevin_case(settings, comm=comm).save(noisy, comm)
+
+        yield "in the Fokker-Planck equation", noisy / RUN, langevin
     if settings.meanfield is None:
         return
     there = place / MEANFIELD

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from ufd import __version__
-from ufd.exceptions import InputError, StorageError, UfdError
+from ufd.exceptions import InputError, UfdError
 from ufd.job import Job
 from ufd.launch import is_first_of_its_launcher
 
@@ -126,45 +126,14 @@ def run(
             signals=signals,
             say=job.say,
         )
+        from ufd.reports import conclude
+
         if worked or (report and not on_root(comm, (place / "report.html").exists)):
-            job.say(*on_root(comm, lambda: _conclude(place, report)))
+            job.say(*on_root(comm, lambda: conclude(place, report)))
         else:
             job.say(f"{place}: finished before; nothing is left to do")
     if status is not StopReason.FINISHED:
         sys.exit(4)
-
-
-def _conclude(place: Path, report: bool) -> list[str]:
-    """What rank 0 alone does with a stored run or sweep: name its rates and write its report."""
-    from mpi4py import MPI
-
-    from ufd.analysis.comparison import COMPARISON, read_comparison
-    from ufd.analysis.comparison_report import comparison_lines, write_comparison_report
-    from ufd.analysis.decomposition import DECOMPOSITION, read_decomposition
-    from ufd.analysis.decomposition_report import decomposition_lines, write_decomposition_report
-    from ufd.analysis.report import summary_lines, write_report
-    from ufd.stored import load
-    from ufd.sweep import SWEEP, write_sweep_report
-
-    if place.is_file():
-        raise StorageError(f"cannot read {place}: it is a file; name the directory of a run")
-    if (place / SWEEP).exists():
-        return [f"report                  {write_sweep_report(place)}"]
-    result = load(place, comm=MPI.COMM_SELF)
-    lines = summary_lines(result)
-    if report:
-        lines.append(f"report                  {write_report(result, place)}")
-    if (place / COMPARISON).exists():
-        comparison = read_comparison(place)
-        lines += comparison_lines(comparison)
-        if report:
-            lines.append(f"comparison              {write_comparison_report(comparison, place)}")
-    if (place / DECOMPOSITION).exists():
-        found = read_decomposition(place)
-        lines += decomposition_lines(found)
-        if report:
-            lines.append(f"decomposition           {write_decomposition_report(found, place)}")
-    return lines
 
 
 @commands.command(epilog=_EXIT_CODES)
@@ -258,8 +227,10 @@ def report(job: Job, directories: tuple[Path, ...], rates: Path | None) -> None:
         page = on_root(comm, lambda: write_runs_report(directories, rates))
         job.say(f"report                  {page}")
         return
+    from ufd.reports import conclude
+
     for place in directories:
-        job.say(*on_root(comm, partial(_conclude, place, report=True)))
+        job.say(*on_root(comm, partial(conclude, place, report=True)))
 
 
 @commands.command()

@@ -56,6 +56,13 @@ def plan_case(case: Case, folder: Path, comm: MPI.Comm) -> list[str]:
             f"mean field              {found.space.size} nodes, "
             f"{found.describe()['visible_harmonics']} harmonics{added}"
         )
+    if case.langevin is not None:
+        noisy = {k: v for k, v in case.langevin.options().items() if k != "rates"}
+        found = MeanFieldSolver(case.problem.build(), comm=comm, **{"lam": None, **noisy})
+        ensemble.append(
+            f"noisy training          {found.space.size} nodes, "
+            f"{found.describe()['visible_harmonics']} harmonics"
+        )
     runs = "1 run" if not case.output.estimate_error else "2 runs, the second about 3 times as long"
     return [
         f"valid                   {solver.space.size} nodes, {len(times)} stored times to "

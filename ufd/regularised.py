@@ -16,7 +16,7 @@ from ufd.analysis.modes import clusters
 from ufd.config import Case
 from ufd.evolution.evolve import Observer
 from ufd.evolution.observers import Recorder, run_through
-from ufd.evolution.schedules import stored_times
+from ufd.evolution.schedules import doubling_times, stored_times
 from ufd.exceptions import InputError
 from ufd.fem.spectrum import split_width
 from ufd.fem.stack import versions
@@ -188,6 +188,22 @@ def _integrated(
         ),
         "open_states": lambda: history,
     }
+
+
+def langevin_case(case: Case, *, comm: MPI.Comm = MPI.COMM_WORLD) -> LangevinRun:
+    """Run what the ``[langevin]`` table of a case asks for; collective.
+
+    Its times are those of the case, or the case's own default ones up to ``langevin.end``: noisy
+    training has a clock of its own.
+
+    Raises:
+        InputError: If there is no such table, or it and the problem do not fit.
+    """
+    table = case.langevin
+    if table is None:
+        raise InputError("langevin: the case has no such table")
+    times = case.times if table.end is None else doubling_times(table.end)
+    return langevin(case.problem.build(), times=times, comm=comm, **table.options())
 
 
 def meanfield_case(case: Case, *, comm: MPI.Comm = MPI.COMM_WORLD) -> MeanFieldRun:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ufd.config.densities import DensityTable, Table, UniformTable, at
+from ufd.config.langevin import LangevinTable
 from ufd.config.meanfield import MeanFieldTable
 from ufd.config.particles import ParticlesTable
 from ufd.evolution.schedules import doubling_times, landing_times, merged
@@ -106,6 +107,7 @@ class Case(Table):
     checkpoint: CheckpointTable = CheckpointTable()
     particles: ParticlesTable | None = None
     meanfield: MeanFieldTable | None = None
+    langevin: LangevinTable | None = None
 
     @property
     def times(self) -> list[float]:
