@@ -299,6 +299,32 @@ def test_noisy_particles_follow_the_equation():
     assert np.all(np.abs(mean - exact) < 4 * error + 1e-3)
 
 
+def test_noise_in_every_flow():
+    """Optimal outer weights, and such of finite speed, tend to the same law; drawn data too."""
+    field = ufd.langevin(NARROW, MIXED, TAU, [1.0], lam=1e-2, rates=0, cells=128)
+    x, weights = CIRCLE.quadrature(128)
+    exact = float((weights * field.density(x, 1.0)) @ x[:, 0])
+    for options in ({}, {"epsilon": 1e-3}, {"data": 512}):
+        means = [
+            ufd.train(
+                NARROW, MIXED, 1e-2, 256, [1.0], temperature=TAU, dt=2.5e-3, seed=seed, **options
+            ).features(1.0)[:, 0].mean()
+            for seed in range(4)
+        ]  # fmt: skip
+        assert np.mean(means) == pytest.approx(exact, abs=0.04), options
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.01])
+def test_a_narrow_teacher(tau):
+    """Contrasts of 1e17: equations and unknowns of very different sizes."""
+    narrow = ufd.UltraFastDiffusion(ufd.VonMisesFisher([1, 0], 20), ufd.Uniform(CIRCLE))
+    run = ufd.langevin(narrow, MIXED, tau, [0.5], lam=1e-2, cells=128, rtol=1e-4, rates=2)
+    assert run.status is ufd.StopReason.FINISHED
+    assert np.all(np.abs(run.series["mass"] - 1) < 1e-12) and np.all(run.series["min_ratio"] > 0)
+    name = "free_energy" if tau else "risk"
+    assert np.all(np.diff(run.series[name]) <= 1e-10)
+
+
 @pytest.mark.mpi
 def test_noise_is_the_same_on_every_rank(comm):
     """Samples are shared out, the noise is not."""

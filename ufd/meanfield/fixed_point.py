@@ -54,7 +54,10 @@ def fixed_point(system: MeanFieldSystem, w: Array, tolerance: float = 1e-11) -> 
             dt /= _FACTOR
             continue
         w, dt = stage.values, min(_FACTOR * dt, _LONGEST)
-    raise SolverError(f"langevin: the fixed point was not reached: {unrest(system, w):.1e} is left")
+    raise SolverError(
+        f"langevin: the fixed point was not reached, {unrest(system, w):.1e} of dw/dt is left; "
+        "rates=0 runs without it"
+    )
 
 
 def unrest(system: MeanFieldSystem, w: Array) -> float:

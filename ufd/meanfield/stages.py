@@ -115,7 +115,8 @@ class StageSolver:
                 return None
             self._tau = tau
         diagonal, pairs = terms.in_w
-        self._transport.prepare(self._neighbours.matrix(D - tau * diagonal, -tau * pairs))
+        matrix = self._neighbours.matrix(D - tau * diagonal, -tau * pairs)
+        self._transport.prepare(matrix, D * w, extend(w))
 
         def change(x: Array) -> tuple[Array, Array]:
             """The changes of g, and of w, that go with a change x of c."""

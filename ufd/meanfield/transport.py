@@ -37,16 +37,25 @@ class TransportSolver:
         self._b, self._x = space.K.createVecRight(), space.K.createVecRight()
         self.failed = False
 
-    def prepare(self, matrix: csr_array) -> None:
-        """Use a matrix of the pairs, (owned, extended); collective."""
+    def prepare(self, matrix: csr_array, rows: Array, columns: Array) -> None:
+        """Use a matrix of the pairs, (owned, extended); collective.
+
+        Args:
+            matrix: D - tau T.
+            rows: Size of an equation, (owned,): they differ by what nu does.
+            columns: Size of an unknown, (extended,).
+        """
         pointer = matrix.indptr.astype(PETSc.IntType)
-        self._matrix.setValuesCSR(pointer, self._columns[matrix.indices], matrix.data)
+        each = np.repeat(rows, np.diff(matrix.indptr))
+        data = matrix.data * columns[matrix.indices] / each
+        self._rows, self._scale = rows, columns[: len(rows)]
+        self._matrix.setValuesCSR(pointer, self._columns[matrix.indices], data)
         self._matrix.assemble()
         self.failed = False
 
     def solve(self, b: Array) -> Array:
         """The solution for a right-hand side at the owned nodes; collective."""
-        self._b.array = b
+        self._b.array = b / self._rows
         self._ksp.solve(self._b, self._x)
         self.failed = self.failed or self._ksp.getConvergedReason() <= 0
-        return self._x.array.copy()
+        return self._scale * self._x.array
