@@ -216,9 +216,9 @@ def test_annealing():
 @pytest.mark.mpi
 def test_over_ranks(comm, shared_tmp):
     """The same run on any number of ranks, saved by them and read back; its rates too."""
-    options = {"cells": 2, "degree": 2, "rtol": 1e-4, "tolerance": 1e-11}
-    shared = ufd.langevin(TILTED, MIXED, TAU, [2.0], comm=comm, **options)
-    alone = ufd.langevin(TILTED, MIXED, TAU, [2.0], comm=MPI.COMM_SELF, **options)
+    options = {"cells": 1, "degree": 1, "rtol": 1e-3, "tolerance": 1e-11, "rates": 1}
+    shared = ufd.langevin(TILTED, MIXED, TAU, [1.0], comm=comm, **options)
+    alone = ufd.langevin(TILTED, MIXED, TAU, [1.0], comm=MPI.COMM_SELF, **options)
     np.testing.assert_allclose(shared.series["free_energy"], alone.series["free_energy"], rtol=1e-8)
     for name, value in alone.fixed_point.items():
         if name != "gibbs_error":
@@ -228,8 +228,8 @@ def test_over_ranks(comm, shared_tmp):
     again = ufd.load(shared_tmp, comm=comm)
     assert again.sentence() == shared.sentence()
     x = np.eye(3)
-    np.testing.assert_allclose(again.density(x, 2.0), shared.density(x, 2.0), rtol=1e-12)
-    assert list(again.outer_weights(x, 2.0)) == [1, 1, 1]
+    np.testing.assert_allclose(again.density(x, 1.0), shared.density(x, 1.0), rtol=1e-12)
+    assert list(again.outer_weights(x, 1.0)) == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -304,14 +304,14 @@ def test_noise_in_every_flow():
     field = ufd.langevin(NARROW, MIXED, TAU, [1.0], lam=1e-2, rates=0, cells=128)
     x, weights = CIRCLE.quadrature(128)
     exact = float((weights * field.density(x, 1.0)) @ x[:, 0])
-    for options in ({}, {"epsilon": 1e-3}, {"data": 512}):
+    for options in ({}, {"epsilon": 2e-3}, {"data": 256}):
         means = [
             ufd.train(
-                NARROW, MIXED, 1e-2, 256, [1.0], temperature=TAU, dt=2.5e-3, seed=seed, **options
+                NARROW, MIXED, 1e-2, 128, [1.0], temperature=TAU, dt=5e-3, seed=seed, **options
             ).features(1.0)[:, 0].mean()
             for seed in range(4)
         ]  # fmt: skip
-        assert np.mean(means) == pytest.approx(exact, abs=0.04), options
+        assert np.mean(means) == pytest.approx(exact, abs=0.05), options
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.01])

@@ -307,16 +307,16 @@ def test_odd_values(tmp_path):
 
 
 def test_size(tmp_path):
-    """Eighty claims of a thousand noisy values each stay below four megabytes."""
+    """Forty claims of a thousand noisy values each stay below two megabytes."""
     rng = np.random.default_rng(1)
     t = np.linspace(0, 8, 1000)
     many = document()
     many["claims"] = []
-    for i in range(80):
+    for i in range(40):
         value = np.exp(-4 * t) + 1e-12 * rng.random(1000)
         curve = {"t": t.tolist(), "value": value.tolist(), "envelope": np.exp(-3 * t).tolist()}
         many["claims"].append(claim(f"c{i}", curve=curve, section=("circle", "sphere")[i % 2]))
-    assert write_rate_report(many, tmp_path).stat().st_size < 4e6
+    assert write_rate_report(many, tmp_path).stat().st_size < 2e6
 
 
 @pytest.mark.parametrize(
