@@ -22,6 +22,9 @@ PREFIX = "ufd_"
 CHOICES = ("direct", "frozen", "multigrid")
 # Nodes above which, on the sphere, multigrid takes over: measured, one core.
 _TRIANGLES_LIMIT, _CURVED_LIMIT = 10_000, 100_000
+# Nodes up to which a factorisation for each matrix may take over for good.
+_FACTORS_LIMIT = 200_000
+_TAKEN_OVER = "taken_over"
 
 
 def _choice(space: Discretization) -> str:
@@ -57,8 +60,8 @@ class ShiftedSolver:
     Attributes:
         choice: The choice that was made.
         name: Of the method in use.
-        exact: Whether solutions are right to round-off whatever tolerance is asked for.
         escalations: How often an iteration failed and a factorisation took over.
+        taken_over: Whether one took over for good: solutions are exact from then on.
         tau: The factor of K that was prepared last.
     """
 
@@ -71,10 +74,20 @@ class ShiftedSolver:
         self.choice = choice or _choice(space)
         self._solver = _method(space, self.choice)
         self._fallback: Factorised | None = None
-        self.exact, self.name = self._solver.exact, self._solver.name
+        self.name, self.taken_over = self._solver.name, False
         self._b, self._x = space.K.createVecRight(), space.K.createVecRight()
         self.escalations = 0
         self.tau = np.nan
+
+    @property
+    def exact(self) -> bool:
+        """Whether solutions are right to round-off whatever tolerance is asked for."""
+        return self.taken_over or self._solver.exact
+
+    @property
+    def can_take_over(self) -> bool:
+        """Whether a factorisation could replace the iteration."""
+        return not self.exact and self._space.size <= _FACTORS_LIMIT
 
     @property
     def factorisations(self) -> int:
@@ -87,26 +100,36 @@ class ShiftedSolver:
         self.tau = tau
         with np.errstate(over="ignore"):
             self._shift = d / tau
-        self._solver.update(self._shift)
+        if self.taken_over:
+            self._exactly.update(self._shift)
+        else:
+            self._solver.update(self._shift)
 
     def solve(self, b: Array, rtol: float) -> tuple[Array, int, bool]:
         """Solution, Krylov iterations, and whether it can be trusted."""
         self._b.array = b
         self._b.scale(1 / self.tau)
-        count, good = self._solver.solve(self._b, self._x, rtol)
+        method = self._exactly if self.taken_over else self._solver
+        count, good = method.solve(self._b, self._x, rtol)
         if not good and not self.exact:
             self.escalations += 1
-            self._fallback = self._fallback or Factorised(
-                self._space.K, self._space.D, f"{PREFIX}fallback_"
-            )
-            self._fallback.update(self._shift)
-            _, good = self._fallback.solve(self._b, self._x, rtol)
+            self._exactly.update(self._shift)
+            _, good = self._exactly.solve(self._b, self._x, rtol)
         return self._x.array.copy(), count, good
+
+    @property
+    def _exactly(self) -> Factorised:
+        self._fallback = self._fallback or Factorised(
+            self._space.K, self._space.D, f"{PREFIX}fallback_"
+        )
+        return self._fallback
 
     def memory(self) -> dict[str, Array]:
         """What the next solution depends on beside its arguments, by node, (n,) each."""
-        return self._solver.memory()
+        mark = {_TAKEN_OVER: np.ones(self._space.owned)} if self.taken_over else {}
+        return self._solver.memory() | mark
 
     def recall(self, memory: dict[str, Array]) -> None:
         """Go on as if `memory` had just been asked for."""
         self._solver.recall(memory)
+        self.taken_over = _TAKEN_OVER in memory

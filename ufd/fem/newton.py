@@ -105,15 +105,29 @@ class StageSolver:
         self.linear.tau = np.nan
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             s = law.unknown(guess)
-            stage = self._solve(r, tau, guess, s)
-            if not stage.failure or not self.monotone or law.m >= 1:
+            stage = self._solved(r, tau, guess, s)
+            linear = self.linear
+            if not stage.failure or not stage.newton or not linear.can_take_over:
                 return stage
-            # From below the solution, convergence is sure if the solves are nearly exact.
-            safe = np.minimum(s, law.unknown(np.maximum(r, 0.0)))
-            again = self._solve(r, tau, guess, safe, _SAFE)
-            return again._replace(
-                newton=stage.newton + again.newton, krylov=stage.krylov + again.krylov
-            )
+            # An iteration stops in a norm that forgets nodes where the teacher is tiny; Newton
+            # judges every node. If exact solutions do better, the run stays with them.
+            linear.taken_over, linear.tau = True, np.nan
+            again = self._solved(r, tau, guess, s)
+            if again.failure:
+                linear.taken_over = False
+            else:
+                linear.escalations += 1
+            return _added(stage, again)
+
+    def _solved(self, r: Array, tau: float, guess: Array, s: Array) -> Stage:
+        """Newton's iteration from s, and from below where that is sure."""
+        stage = self._solve(r, tau, guess, s)
+        law = self.divergence
+        if not stage.failure or not self.monotone or law.m >= 1:
+            return stage
+        # From below the solution, convergence is sure if the solves are nearly exact.
+        safe = np.minimum(s, law.unknown(np.maximum(r, 0.0)))
+        return _added(stage, self._solve(r, tau, guess, safe, _SAFE))
 
     def _solve(
         self, r: Array, tau: float, guess: Array, s: Array, loosest: float = _LOOSEST
@@ -254,3 +268,8 @@ class StageSolver:
         if self.divergence.m >= 1 and smallest(space.comm, float(w.min(initial=np.inf))) < 0:
             return Stage(w, newton, krylov, defect, "the density became negative")
         return Stage(w * (target / mass) if mass else w, newton, krylov, defect)
+
+
+def _added(failed: Stage, again: Stage) -> Stage:
+    """A stage that was solved again, with the work of both."""
+    return again._replace(newton=failed.newton + again.newton, krylov=failed.krylov + again.krylov)
