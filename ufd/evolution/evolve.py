@@ -42,6 +42,11 @@ class StopReason(enum.Enum):
 
 # A run that fails this often, and in half of its steps, creeps and will not arrive.
 _FAILURES = 100
+# After so many failures on end steps are cut by more: those that a large exponent p asks for at
+# first may be tens of orders of magnitude below what was tried.
+_PATIENCE, _CUT, _DEEP_CUT = 20, 0.25, 1e-3
+# No step is smaller than this, nor than round-off of the time.
+_LEAST_STEP = 1e-200
 
 
 class Observer(Protocol):
@@ -194,7 +199,7 @@ class Evolution:
         """Whether the step landed on ``until``; None if there is no further step."""
         self.status = StopReason.RUNNING
         begin = time.perf_counter()
-        stats = self.statistics
+        stats, failures = self.statistics, 0
         while True:
             if stats.steps + stats.rejected + stats.failed_solves >= self.max_steps:
                 self.status = StopReason.TOO_MANY_STEPS
@@ -212,8 +217,9 @@ class Evolution:
             stats.evaluations += report.evaluations
             if report.failure:
                 stats.failed_solves += 1
+                failures += 1
                 stats.last_failure = report.failure
-                accept, factor = False, 0.25
+                accept, factor = False, _CUT if failures <= _PATIENCE else _DEEP_CUT
                 self._slopes = []
                 if stats.failed_solves > max(_FAILURES, stats.steps // 2):
                     self.status = StopReason.SOLVES_FAIL
@@ -224,7 +230,7 @@ class Evolution:
             if accept:
                 break
             self.dt = dt * factor
-            if self.dt <= 1e-14 * max(self.t, 1e-6):
+            if self.dt <= max(1e-14 * self.t, _LEAST_STEP):
                 self.status = StopReason.STEP_TOO_SMALL
                 return None
         if self.control.estimates:

@@ -173,6 +173,8 @@ class DiffusionSolver:
         }
         self.stepper = stepper or SDIRK4()
         w = self.space.initial_ratio(problem.initial, contrast)
+        lowest, highest = w.min(initial=np.inf), w.max(initial=-np.inf)
+        problem.divergence.require_range(smallest(comm, lowest), largest(comm, highest))
         first = self.system.first_step(w, self.stepper.order, rtol) if dt is None else dt
         self.evolution = Evolution(self.system, self.stepper, control, w, first, observers)
 

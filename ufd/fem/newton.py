@@ -242,8 +242,9 @@ class StageSolver:
         law, comm, D = self.divergence, self.space.comm, self.space.D
         step = 1.0
         if law.m < 0:
+            room = s - law.least_unknown
             ratio = float(
-                np.min(np.where(d < 0, s / np.where(d < 0, -d, 1.0), np.inf), initial=np.inf)
+                np.min(np.where(d < 0, room / np.where(d < 0, -d, 1.0), np.inf), initial=np.inf)
             )
             limit = smallest(comm, ratio)
             if limit <= 1.0:

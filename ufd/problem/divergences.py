@@ -8,6 +8,7 @@ the solvers use the pressure with its sign changed, s = -phi(w), as their unknow
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from numbers import Real
@@ -20,6 +21,10 @@ from ufd.exceptions import InputError
 Array = NDArray[np.float64]
 # Gauss-Jacobi rule on [0, 1] with weight (1 - x), for divergences near equilibrium.
 _NEAR = 0.2
+# For |m| below this the constant in w^m/m costs more digits than it gives where w is far from 1.
+_SMALL_EXPONENT = 0.02
+# Largest logarithm of w^(p-1) and of its inverse: squares of such numbers are still finite.
+_LARGEST_LOG = 333.0
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,31 @@ class PowerDivergence:
         """The diffusion exponent m = 1 - p."""
         return 1.0 - self.p
 
+    @property
+    def _centred(self) -> bool:
+        """Whether the unknown is -(w^m - 1)/m: its digits are those of log w then."""
+        return abs(self.m) < _SMALL_EXPONENT
+
+    @property
+    def least_unknown(self) -> float:
+        """The infimum of s over w > 0."""
+        if self.m >= 0:
+            return -math.inf
+        return 1 / self.m if self._centred else 0.0
+
     def unknown(self, w: Array) -> Array:
-        """s = -phi(w); +inf at w = 0 for m <= 0."""
+        """s = -phi(w), less phi(1) for m next to 0; +inf at w = 0 for m <= 0.
+
+        Stiffness matrices annihilate constants. Next to m = 0 that in w^m/m, 1/m, would leave no
+        digit of log w, to which (w^m - 1)/m tends.
+        """
         with np.errstate(divide="ignore", over="ignore"):
             if self.m == 0:
                 return -np.log(w)
             if self.m == -1:
                 return 1 / w
+            if self._centred:
+                return -np.expm1(self.m * np.log(w)) / self.m
             return -(w**self.m) / self.m
 
     def ratio(self, s: Array) -> Array:
@@ -64,8 +87,30 @@ class PowerDivergence:
                 return 1 / s
             if self.m == 1:
                 return -s
+            if self._centred:
+                base = -self.m * s
+                return np.exp(np.log1p(np.maximum(base, -1.0) if self.m > 0 else base) / self.m)
             base = -self.m * s
             return (np.maximum(base, 0.0) if self.m > 0 else base) ** (1 / self.m)
+
+    def require_range(self, bottom: float, top: float) -> None:
+        """Refuse an exponent for which powers of w leave double precision.
+
+        Args:
+            bottom: Smallest w, at most 1.
+            top: Largest w, at least 1.
+
+        Raises:
+            InputError: If p is too large for them; the message tells the largest that is not.
+        """
+        widest = max(-math.log(bottom), math.log(top)) if bottom > 0 else math.inf
+        if self.p > 1 and (self.p - 1) * widest > _LARGEST_LOG:
+            largest = math.floor(10 * (1 + _LARGEST_LOG / widest)) / 10
+            raise InputError(
+                f"PowerDivergence: p = {self.p:g} is too large for a start with w from "
+                f"{bottom:.1e} to {top:.1e}: w^(1-p) leaves double precision; use p up to "
+                f"{largest:g}, or mix some of the teacher into the start"
+            )
 
     def slope(self, w: Array) -> Array:
         """-dw/ds = 1/phi'(w) = w^(1-m), as a function of w."""
@@ -122,6 +167,7 @@ def _far_entropy(w: Array, q: float) -> Array:
     return value if q != 1 else np.where(w >= 0, value, np.inf)
 
 
+@functools.cache
 def _jacobi_rule() -> tuple[Array, Array]:
     from scipy.special import roots_jacobi
 

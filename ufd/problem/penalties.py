@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ufd.exceptions import InputError
 from ufd.problem.checks import number
-from ufd.problem.divergences import PowerDivergence
+from ufd.problem.divergences import PowerDivergence, power_entropy
 
 Array = NDArray[np.float64]
 # Newton's methods need a slope neither zero nor infinite.
@@ -71,12 +71,7 @@ class PowerPenalty:
 
     def value(self, u: Array) -> Array:
         """See `Penalty`."""
-        p = self.p
-        if p == 0:
-            return u - 1 - np.log(u)
-        if p == 1:
-            return u * np.log(u) - u + 1
-        return (u**p - p * u + p - 1) / (p * (p - 1))
+        return power_entropy(u, self.p)
 
     def slope(self, u: Array) -> Array:
         """See `Penalty`."""
