@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ufd.evolution.evolve import StopReason
 from ufd.exceptions import StorageError
+from ufd.problem.checks import place_of_time
 from ufd.storage import read_arrays, read_json, write_arrays, write_json
 
 Array = NDArray[np.float64]
@@ -39,7 +40,7 @@ class Run:
 
     def at_times(self, name: str) -> Array:
         """A series at the stored times."""
-        index = [int(np.argmin(np.abs(self.series["t"] - t))) for t in self.times]
+        index = [place_of_time(t, self.series["t"], "a step; steps") for t in self.times]
         return self.series[name][index]
 
     def summary(self) -> dict[str, Any]:

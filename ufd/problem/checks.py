@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ufd.exceptions import InputError
+
+# Times are found again after they were rounded to single precision; a few are listed in full.
+_SINGLE, _FEW = 1e-6, 10
 
 
 def shown(value: Any) -> str:
@@ -45,22 +48,38 @@ def positive_integer(owner: str, name: str, value: Any) -> int:
     return int(value)
 
 
-def place_of_time(t: Any, times: Sequence[float], told: str = "stored; stored times") -> int:
-    """The index of a time among ``times``, up to round-off.
+def place_of_time(
+    t: Any, times: Sequence[float] | NDArray[np.float64], told: str = "stored; stored times"
+) -> int:
+    """The index of the nearest of ``times``, if that is ``t`` up to single precision.
 
     Args:
         t: The time.
-        times: Those that are known.
+        times: Those that are known, in increasing order.
         told: What was not done at another time, and what the known ones are called.
 
     Raises:
-        InputError: If it is none of them; the message lists them.
+        InputError: If it is no number, or none of them; the message lists them.
     """
-    for i, known in enumerate(times):
-        if abs(known - t) <= 1e-12 * max(1.0, abs(t)):
-            return i
-    listed = ", ".join(f"{s:g}" for s in times)
-    raise InputError(f"t = {t!r} was not {told}: {listed}")
+    wanted = np.asarray(t if isinstance(t, Real | np.ndarray) else None)
+    known = np.asarray(times, dtype=float)
+    if wanted.ndim or wanted.dtype.kind not in "iuf":
+        raise InputError(f"t = {shown(t)} must be a number")
+    away = np.abs(known - float(wanted))
+    # Zero has no relative neighbourhood: round-off of the first time after it counts.
+    scale = np.where(known > 0, known, 1e-6 * min(known[known > 0], default=0.0))
+    if np.any(away <= _SINGLE * scale):
+        return int(np.argmin(away))
+    raise InputError(f"t = {float(wanted)!r} was not {told}: {_listed(known, away)}")
+
+
+def _listed(times: NDArray[np.float64], away: NDArray[np.float64]) -> str:
+    """Times for a message: all of a few, or the ends and the nearest."""
+    text = [f"{t:.10g}" for t in times]
+    if len(text) <= _FEW:
+        return ", ".join(text)
+    nearest = text[int(np.argmin(away))]
+    return f"{text[0]}, {text[1]}, ..., {text[-1]} ({len(text)} of them); the nearest is {nearest}"
 
 
 def direction(owner: str, name: str, value: Any) -> NDArray[np.float64]:
