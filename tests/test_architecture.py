@@ -59,7 +59,16 @@ ROOMS = {"fem", "jumps", "meanfield", "particles"}
 # The mean-field equation lives on the diffusion's meshes, and its states are kept as theirs are.
 DOORS = {
     ("meanfield", f"ufd.fem.{name}")
-    for name in ("discretization", "spectrum", "meshes", "surfaces", "state", "fields", "focus")
+    for name in (
+        "discretization",
+        "spectrum",
+        "meshes",
+        "surfaces",
+        "state",
+        "fields",
+        "focus",
+        "accuracy",
+    )
 }
 ANALYSIS_MAY = {"analysis", "problem", "storage", "parallel", "exceptions", "launch"}
 ANALYSIS_NAMES = {

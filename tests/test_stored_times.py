@@ -45,7 +45,7 @@ def test_times_that_were_not_stored(t):
     """One line with the times."""
     with pytest.raises(InputError, match=r"was not stored; stored times: 0, 1e-12, 0\.1, 1$"):
         place_of_time(t, [0.0, 1e-12, 0.1, 1.0])
-    with pytest.raises(InputError, match="stored times: 0$"):
+    with pytest.raises(InputError, match=r"stored times: 0$"):
         place_of_time(t, [0.0])
 
 

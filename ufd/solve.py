@@ -19,7 +19,7 @@ from ufd.evolution.evolve import Observer
 from ufd.evolution.schedules import stored_times
 from ufd.evolution.steppers import SDIRK
 from ufd.exceptions import InputError
-from ufd.fem.diffusion import DiffusionSolver
+from ufd.fem.diffusion import LEAST_RTOL, DiffusionSolver
 from ufd.fem.meshes import SurfaceMesh, checked_cells
 from ufd.fem.meshfile import read_mesh
 from ufd.fem.stack import versions
@@ -103,7 +103,7 @@ def solve(
         keeping=keeping,
     )
     if finer_mesh is not None and not result.status.resumable:
-        options |= {"rtol": rtol / 10, "dt": None if dt is None else dt / 2}
+        options |= {"rtol": max(rtol / 10, LEAST_RTOL), "dt": None if dt is None else dt / 2}
         check = DiffusionSolver(problem, **(options | finer_mesh))
         checked = run(check, landing, progress=progress, keeping=keeping, part=CHECK)
         if checked.status.resumable:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from ufd.exceptions import InputError
 
+# Round-off of one step: no tolerance below it is ever met.
+_LEAST_RTOL = 1e-14
+
 
 @dataclass
 class ErrorControl:
@@ -24,6 +27,11 @@ class ErrorControl:
     def __post_init__(self) -> None:
         if not 0 < self.rtol < 1:
             raise InputError(f"rtol = {self.rtol!r} must lie between 0 and 1")
+        if self.rtol < _LEAST_RTOL:
+            raise InputError(
+                f"rtol = {self.rtol!r} is below what double precision gives; use {_LEAST_RTOL:g} "
+                "or more"
+            )
 
     def judge(self, error: float | None, order: int) -> tuple[bool, float]:
         """Return whether to accept, and the factor for the next step; error ~ dt^order."""

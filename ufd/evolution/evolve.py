@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from ufd.evolution.steppers import Stepper
 from ufd.exceptions import InputError, Interrupted
 
 Array = NDArray[np.float64]
+logger = logging.getLogger(__name__)
 
 
 class StopReason(enum.Enum):
@@ -58,7 +60,7 @@ class Observer(Protocol):
 
 @dataclass
 class Statistics:
-    """Counters of a run."""
+    """Counters of a run; ``round_off_from`` is the time from which round-off limits the steps."""
 
     steps: int = 0
     rejected: int = 0
@@ -68,6 +70,7 @@ class Statistics:
     evaluations: int = 0
     largest_mass_defect: float = 0.0
     last_failure: str = ""
+    round_off_from: float | None = None
     seconds: float = 0.0
 
     def as_dict(self) -> dict:
@@ -241,6 +244,13 @@ class Evolution:
         self.t = float(until) if landed and until is not None else self.t + dt
         self.values, self._slopes = report.values, report.slopes
         stats.steps += 1
+        if stats.round_off_from is None and getattr(self.system, "limited", False):
+            stats.round_off_from = self.t
+            logger.warning(
+                "from t = %.4g on double precision has fewer digits of what is left to decay than "
+                "the tolerance asks for: the run goes on with those there are",
+                self.t,
+            )
         stats.largest_mass_defect = max(stats.largest_mass_defect, report.mass_defect)
         stats.seconds += time.perf_counter() - begin
         return landed

@@ -19,6 +19,7 @@ from ufd.evolution.control import ErrorControl, FixedStep
 from ufd.evolution.evolve import Evolution, Observer, StopReason
 from ufd.evolution.steppers import SDIRK, SDIRK4, Stage
 from ufd.exceptions import InputError
+from ufd.fem.accuracy import StepError
 from ufd.fem.discretization import CONTRAST_LIMIT, Discretization
 from ufd.fem.fields import FieldHistory
 from ufd.fem.focus import Focus
@@ -31,6 +32,10 @@ from ufd.parallel import largest, smallest, total
 from ufd.problem.diffusion import UltraFastDiffusion
 
 Array = NDArray[np.float64]
+# Ten times the round-off in the error estimate of a step, relative to |w|: measured over meshes,
+# degrees, methods and exponents. Control holds estimates at a tenth of the tolerance.
+_STAGE_NOISE = 5e-14
+LEAST_RTOL = 2 * _STAGE_NOISE
 
 
 class DiffusionSystem:
@@ -53,6 +58,7 @@ class DiffusionSystem:
         rtol: float | None,
     ) -> None:
         self.problem, self.space = problem, space
+        self._error = StepError(space, rtol, _STAGE_NOISE)
         self.linear = ShiftedSolver(space, linear)
         if newton_tol is None:
             # Certificates of degree 1 rest on few digits more than a factorisation gives anyway;
@@ -83,8 +89,13 @@ class DiffusionSystem:
         self._stages.interrupted = asked
 
     def norm(self, error: Array, values: Array) -> float:
-        """See `Discretization.relative_error`."""
-        return self.space.relative_error(error, values)
+        """See `StepError`."""
+        return self._error(error, values)
+
+    @property
+    def limited(self) -> bool:
+        """See `StepError.limited`."""
+        return self._error.limited
 
     def functionals(self, w: Array) -> dict[str, float]:
         """The conserved and decaying quantities of docs/theory.md; see `Result` for their names."""
@@ -121,7 +132,7 @@ class DiffusionSolver:
         degree: Polynomial degree, 1 to 8.
         stepper: An implicit method, SDIRK4 by default. Degree 1 with `BackwardEuler` is the
             certified pair: maximum principle, comparison, contraction.
-        rtol: Bound of the relative L1(mu) error of a step.
+        rtol: Bound of the relative L1(mu) error of a step, at least 1e-13.
         dt: Fixed step size instead of error control.
         focus: Draws the nodes towards a direction, not those of an icosphere; see `Focus`.
         mesh: A `SurfaceMesh` to use instead of one built from ``cells`` and ``degree``.

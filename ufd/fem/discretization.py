@@ -26,8 +26,6 @@ from ufd.problem.densities import Density
 
 Array = NDArray[np.float64]
 CONTRAST_LIMIT = 1e30
-# Errors count relative to min(|w|, _DECAY |w - 1|) in L1(nu), down to _DECAY_FLOOR |w|.
-_DECAY, _DECAY_FLOOR = 100.0, 1e-5
 
 
 class Discretization:
@@ -138,16 +136,6 @@ class Discretization:
             )
         w = np.exp(log_w - top)
         return w / self.integrate(w)
-
-    def relative_error(self, error: Array, values: Array) -> float:
-        """Relative L1(mu) size of an error in w; near equilibrium relative to |w - 1|.
-
-        Without the second part steps grow as w tends to 1, and the decay itself, whose rate is
-        what a run is for, would be resolved no better than the whole density is.
-        """
-        sums = np.array([self.D @ np.abs(h) for h in (error, values, values - 1)])
-        absolute, size, distance = total(self.comm, sums)
-        return float(absolute / min(size, max(_DECAY * distance, _DECAY_FLOOR * size)))
 
     @cached_property
     def output_mesh(self) -> dolfinx_mesh.Mesh:

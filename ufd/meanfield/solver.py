@@ -119,7 +119,8 @@ class MeanFieldSolver:
         modes = visible_harmonics(self.space, kernel, lam, problem.initial, harmonics)
         if tolerance is None:
             tolerance = float(np.clip(1e-3 * (rtol if dt is None else 1e-9), 1e-12, 1e-9))
-        self.system = MeanFieldSystem(self.space, modes, lam, penalty, tolerance, heat)
+        steps = rtol if dt is None else None
+        self.system = MeanFieldSystem(self.space, modes, lam, penalty, tolerance, steps, heat)
         self.stepper = stepper or SDIRK4()
         w = self.space.initial_ratio(problem.initial, contrast)
         first = self.system.first_step(w, self.stepper.order, rtol) if dt is None else dt

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ufd.evolution.steppers import SDIRK, Stage, Step
 from ufd.exceptions import SolverError
+from ufd.fem.accuracy import StepError
 from ufd.fem.discretization import Discretization
 from ufd.meanfield.fitting import FittedFlux
 from ufd.meanfield.flux import Flux
@@ -26,6 +27,9 @@ from ufd.problem.temperatures import Temperature
 Array = NDArray[np.float64]
 # The risk may rise by so much, relative to its parts: round-off.
 _ROUND = 1e-12
+# What the error estimate of a step must exceed, relative to |w|: ten times the round-off of
+# stages, and this share of their tolerance, which Newton's last step goes below.
+_STAGE_NOISE, _UNSOLVED = 1e-12, 0.1
 
 
 class MeanFieldSystem:
@@ -37,6 +41,7 @@ class MeanFieldSystem:
         lam: Regularisation; 0 is the projected limit.
         penalty: f.
         tolerance: Of the stages.
+        rtol: Of the steps; None for fixed ones.
         temperature: Of the noise, tau Laplace(mu); None for none.
     """
 
@@ -47,10 +52,13 @@ class MeanFieldSystem:
         lam: float,
         penalty: Penalty,
         tolerance: float,
+        rtol: float | None = None,
         temperature: Temperature | None = None,
     ) -> None:
         self.space, self.modes, self.lam, self.penalty = space, modes, lam, penalty
         self._tolerance = tolerance
+        noise = max(_STAGE_NOISE, _UNSOLVED * tolerance)
+        self._error = StepError(space, rtol, noise)
         neighbours = Neighbours(space)
         self.outer = OuterProblem(space, modes, lam, penalty, neighbours)
         self.heat: Heat | None = None
@@ -100,8 +108,13 @@ class MeanFieldSystem:
         return stage
 
     def norm(self, error: Array, values: Array) -> float:
-        """See `Discretization.relative_error`."""
-        return self.space.relative_error(error, values)
+        """See `StepError`."""
+        return self._error(error, values)
+
+    @property
+    def limited(self) -> bool:
+        """See `StepError.limited`."""
+        return self._error.limited
 
     def memory(self) -> dict[str, Array]:
         """What the next solve depends on beside its arguments."""
