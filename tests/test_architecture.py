@@ -67,6 +67,7 @@ DOORS = {
         "state",
         "fields",
         "focus",
+        "resolving",
         "accuracy",
     )
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+import warnings
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -33,6 +34,7 @@ class Job:
             self._comm, self._guard = MPI.COMM_WORLD, MPI.COMM_WORLD.Dup()
             refuse_singletons(self._comm.size)
             logging.basicConfig(format="ufd: %(message)s", level=logging.WARNING)
+            warnings.showwarning = lambda message, *_: logging.getLogger("ufd").warning(message)
             if self._comm.rank:
                 logging.disable()
         return self._comm

@@ -26,6 +26,7 @@ from ufd.fem.focus import Focus
 from ufd.fem.linear import ShiftedSolver
 from ufd.fem.meshes import chosen_surface
 from ufd.fem.newton import StageSolver
+from ufd.fem.resolving import fitted_surface, resolved
 from ufd.fem.state import State
 from ufd.fem.surfaces import SurfaceMesh
 from ufd.parallel import largest, smallest, total
@@ -129,6 +130,7 @@ class DiffusionSolver:
     Args:
         problem: What is solved.
         cells: Arcs of the circle; icosphere level (degree 1) or cells per cube edge on the sphere.
+            By default about 500 and 6,000 nodes, more where teacher or start need a few more.
         degree: Polynomial degree, 1 to 8.
         stepper: An implicit method, SDIRK4 by default. Degree 1 with `BackwardEuler` is the
             certified pair: maximum principle, comparison, contraction.
@@ -172,6 +174,8 @@ class DiffusionSolver:
         if newton_tol is not None and not 0 < newton_tol < 1e-3:
             raise InputError(f"newton_tol = {newton_tol!r} must lie between 0 and 1e-3")
         self.problem, self.comm = problem, comm
+        if mesh is None and cells is None:
+            surface = fitted_surface(surface, comm, problem.teacher, problem.initial)
         self.space = Discretization(surface, problem.teacher, comm)
         self.system = DiffusionSystem(
             problem, self.space, newton_tol, linear, rtol if dt is None else None
@@ -184,6 +188,7 @@ class DiffusionSolver:
         }
         self.stepper = stepper or SDIRK4()
         w = self.space.initial_ratio(problem.initial, contrast)
+        self._judgement = resolved(self.space, problem.initial)
         lowest, highest = w.min(initial=np.inf), w.max(initial=-np.inf)
         problem.divergence.require_range(smallest(comm, lowest), largest(comm, highest))
         first = self.system.first_step(w, self.stepper.order, rtol) if dt is None else dt
@@ -215,6 +220,7 @@ class DiffusionSolver:
             "linear_factorisations": self.system.linear.factorisations,
             "linear_escalations": self.system.linear.escalations,
             "teacher_quadrature_defect": float(self.space.defect),
+            **self._judgement.numbers(),
         }
 
     def describe(self) -> dict[str, Any]:

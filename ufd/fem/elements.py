@@ -1,4 +1,4 @@
-"""Curved or flat cells over the ranks, by DOLFINx; see `surfaces.DistributedMesh`.
+"""Curved or flat cells over the ranks, by DOLFINx; see `distributed.DistributedMesh`.
 
 Each rank hands over a block of the nodes and cells; the graph partitioner moves them.
 """
@@ -76,6 +76,11 @@ class ElementMesh:
         result[dofs.ravel()] = values[geometry.ravel()]
         return result
 
+    def cell_nodes(self) -> NDArray:
+        """See `distributed.DistributedMesh`."""
+        cells = self.mesh.topology.index_map(self.mesh.topology.dim).size_local
+        return self._space.dofmap.list[:cells]
+
     def _measure(self):
         if self._element.cell_type.name == "triangle":
             metadata = {"quadrature_rule": "vertex", "quadrature_degree": 1}
@@ -147,8 +152,7 @@ class ElementMesh:
             log_weight: At ``positions``.
         """
         steps, _ = element_lattice(self._element)
-        cells = self._space.dofmap.list[: self.mesh.topology.index_map(2).size_local]
-        triangles = cells[:, triangles_between(steps)].reshape(-1, 3)
+        triangles = self.cell_nodes()[:, triangles_between(steps)].reshape(-1, 3)
         a, b, weights = low_order_edges(self.positions, triangles, log_weight)
         a, b = (self._map.local_to_global(ends).astype(np.int32) for ends in (a, b))
         rows, columns = np.concatenate([a, b, a, b]), np.concatenate([b, a, a, b])
@@ -163,8 +167,8 @@ class ElementMesh:
     def _locator(self) -> PointLocator:
         return PointLocator(self.mesh, self._element, self._space.dofmap.list)
 
-    def evaluate(self, values: Array, points: Array) -> Array:
-        """Values (owned, ...) at points of the sphere (n, gdim); equal on every rank."""
+    def at_positions(self, values: Array) -> Array:
+        """Owned values, (owned, ...), at ``positions``; collective."""
         function = fem.Function(self._space)
         shape = values.shape[1:]
         # A rank may own no node: sizes are named, not inferred.
@@ -173,4 +177,8 @@ class ElementMesh:
             function.x.array[: self.owned] = column
             function.x.scatter_forward()
             nodal[:, i] = function.x.array
-        return self._locator.evaluate(nodal.reshape(len(nodal), *shape), points, self.comm)
+        return nodal.reshape(len(nodal), *shape)
+
+    def evaluate(self, values: Array, points: Array) -> Array:
+        """Values (owned, ...) at points of the sphere (n, gdim); equal on every rank."""
+        return self._locator.evaluate(self.at_positions(values), points, self.comm)

@@ -173,7 +173,7 @@ def _matrix(value, row, column, rows, columns, comm: MPI.Comm) -> PETSc.Mat:
 
 
 class NestedMesh(Level):
-    """The finest level of an icosphere, with those below; see `surfaces.DistributedMesh`.
+    """The finest level of an icosphere, with those below; see `distributed.DistributedMesh`.
 
     The levels below it are kept, from the coarsest of a hierarchy on, until that is made.
     """
@@ -200,6 +200,12 @@ class NestedMesh(Level):
     def faces(self) -> NDArray[np.int64]:
         """The faces of this rank as node numbers of the whole mesh, (m, 3)."""
         return self.patch.vertices[self.patch.faces[self._own_faces]]
+
+    def cell_nodes(self) -> NDArray:
+        """See `distributed.DistributedMesh`."""
+        place = np.empty(len(self._local), dtype=np.int64)
+        place[self._local] = np.arange(len(self._local))
+        return place[self.patch.faces[self._own_faces]]
 
     def hierarchy(self, log_weight: Callable[[Array], Array]) -> list[Coarser]:
         """The levels below, from the finest of them on, for multigrid; can be asked for once.

@@ -12,7 +12,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from mpi4py import MPI
 
@@ -20,8 +20,8 @@ import basix.ufl
 import numpy as np
 from basix import LagrangeVariant
 from numpy.typing import NDArray
-from petsc4py import PETSc
 
+from ufd.fem.distributed import DistributedMesh
 from ufd.fem.elements import ElementMesh, element_lattice
 from ufd.fem.focus import Focus
 from ufd.fem.icosphere import Patch, icosahedron, refined
@@ -30,33 +30,6 @@ from ufd.parallel import lookup, share
 
 Array = NDArray[np.float64]
 Numbers = Sequence[int] | NDArray[np.int64]
-
-
-class DistributedMesh(Protocol):
-    """A mesh over the ranks: `elements.ElementMesh` or `nested.NestedMesh`.
-
-    Attributes:
-        owned: Number of nodes on this rank.
-        first: Number of the first of them over all ranks.
-        size: Nodes on all ranks.
-        positions: Where a weight is needed, owned nodes first, (n, gdim).
-        input_index: Number of each owned node in the whole mesh; the same on any rank count.
-    """
-
-    owned: int
-    first: int
-    size: int
-    positions: Array
-    input_index: NDArray[np.int64]
-
-    def areas(self) -> Array:
-        """int e_i at the owned nodes, (owned,)."""
-
-    def stiffness(self, log_weight: Array) -> PETSc.Mat:
-        """K for the logarithm of a weight at ``positions``."""
-
-    def evaluate(self, values: Array, points: Array) -> Array:
-        """Values (owned, ...) at points of the sphere (n, gdim); equal on every rank."""
 
 
 class SurfaceMesh(ABC):

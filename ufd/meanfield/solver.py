@@ -19,6 +19,7 @@ from ufd.fem.discretization import CONTRAST_LIMIT, Discretization
 from ufd.fem.fields import FieldHistory
 from ufd.fem.focus import Focus
 from ufd.fem.meshes import chosen_surface
+from ufd.fem.resolving import resolved
 from ufd.fem.surfaces import SurfaceMesh
 from ufd.meanfield.modes import visible_harmonics
 from ufd.meanfield.state import MeanFieldHistory, MeanFieldState
@@ -123,6 +124,7 @@ class MeanFieldSolver:
         self.system = MeanFieldSystem(self.space, modes, lam, penalty, tolerance, steps, heat)
         self.stepper = stepper or SDIRK4()
         w = self.space.initial_ratio(problem.initial, contrast)
+        self._judgement = resolved(self.space, problem.initial)
         first = self.system.first_step(w, self.stepper.order, rtol) if dt is None else dt
         self.evolution = Evolution(
             self.system, Descending(self.stepper), control, w, first, observers
@@ -177,6 +179,7 @@ class MeanFieldSolver:
             "dofs": self.space.size,
             "ranks": self.comm.size,
             "teacher_quadrature_defect": float(self.space.defect),
+            **self._judgement.numbers(),
         }
 
     def describe(self) -> dict[str, Any]:
