@@ -6,6 +6,8 @@ eigenvalues by shift-and-invert, and multiplicities are counted by inertia.
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -18,12 +20,24 @@ from slepc4py import SLEPc
 
 from ufd.exceptions import InputError, SolverError
 from ufd.fem.discretization import Discretization
+from ufd.fem.elements import ElementMesh
 from ufd.fem.meshes import default_degree, sphere_mesh
+from ufd.fem.resolution import CellSamples
+from ufd.fem.resolving import TOO_STEEP, fitted_surface, resolved
+from ufd.fem.surfaces import SurfaceMesh
 from ufd.parallel import largest, total
 from ufd.problem.densities import Density
+from ufd.problem.manifolds import Sphere
 
 Array = NDArray[np.float64]
 _ATTEMPTS = 3
+# Parts of a mode's rate that its own mesh may not see: refused, warned of, and small enough for
+# the rate to be right.
+_SPURIOUS, _NOTABLE, _CERTAIN = 0.5, 0.02, 2e-5
+# Two meshes agree; error of the teacher for which a default mesh is made finer, where it is cheap.
+_AGREED, _AIM = 5e-4, 1e-4
+# Nodes up to which a default mesh is made finer.
+_MOST = {1: 65_536, 2: 130_000}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +77,49 @@ def laplacian_modes(space: Discretization, count: int) -> Modes:
     room = space.size - 2
     if isinstance(count, bool) or not isinstance(count, Integral) or not 1 <= count <= room:
         raise InputError(f"count = {count!r} must be an integer from 1 to {room}")
+    try:
+        found = _first_modes(space, int(count))
+    except (PETSc.Error, SystemError) as error:
+        raise SolverError(
+            f"spectral_gap: the eigenvalue solver failed on {space.size} nodes ({_brief(error)}); "
+            "refine the mesh, or use degree = 1"
+        ) from None
+    hidden = _hidden(found)
+    if hidden > _SPURIOUS:
+        raise SolverError(
+            f"spectral_gap: the mesh does not resolve the teacher: modes hide {hidden:.1g} times "
+            "their rate between the nodes; use more cells, or degree = 1"
+        )
+    if hidden > _NOTABLE and space.comm.rank == 0:
+        warnings.warn(
+            f"modes: the mesh resolves the first {count} to {hidden:.1g} of their rate only; "
+            "use more cells, or ask for fewer",
+            UserWarning,
+            stacklevel=3,
+        )
+    return found
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:60]
+
+
+def _hidden(modes: Modes) -> float:
+    """Largest relative change of a Rayleigh quotient that is integrated between the nodes too.
+
+    Elements integrate at their nodes; where the weight falls steeply within a cell, functions
+    whose gradients vanish at its heavy nodes seem to cost nothing. Degree 1 has none.
+    """
+    space = modes.space
+    if not isinstance(space.grid, ElementMesh) or space.surface.degree == 1:
+        return 0.0
+    samples = CellSamples(space.surface, space.grid, space.comm)
+    vectors = space.grid.at_positions(modes.vectors.T)
+    return float(np.max(np.abs(samples.quotients(vectors, space.teacher) / modes.eigenvalues - 1)))
+
+
+def _first_modes(space: Discretization, count: int) -> Modes:
+    room = space.size - 2
     root = np.sqrt(space.D)
     scale, constant = space.K.createVecRight(), space.K.createVecRight()
     scale.array, constant.array = 1 / root, root
@@ -70,7 +127,7 @@ def laplacian_modes(space: Discretization, count: int) -> Modes:
     matrix.diagonalScale(scale, scale)
     # A few more than asked for: copies of a multiple eigenvalue converge late, and the gap behind
     # the last eigenspace is where they are counted.
-    wanted = min(int(count) + 4, room)
+    wanted = min(count + 4, room)
     for _ in range(_ATTEMPTS):
         pairs = _smallest(matrix, constant, wanted, room)
         if len(pairs) < count:
@@ -78,8 +135,8 @@ def laplacian_modes(space: Discretization, count: int) -> Modes:
                 f"spectral_gap: only {len(pairs)} of {count} eigenvalues converged; "
                 "ask for fewer or refine the mesh"
             )
-        missed = _missed(matrix, [value for value, _ in pairs], int(count))
-        if not missed:
+        missed = _missed(matrix, [value for value, _ in pairs], count)
+        if missed <= 0:
             break
         wanted = min(2 * wanted + missed, room)
     else:
@@ -92,7 +149,7 @@ def laplacian_modes(space: Discretization, count: int) -> Modes:
     if pairs[0][0] < resolved:
         raise SolverError(
             f"spectral_gap: the gap {pairs[0][0]:.1e} is below {resolved:.1e}, what double "
-            "precision resolves on this mesh; the density has nearly separate modes, so the flow "
+            "precision resolves on this mesh; the teacher has nearly separate parts, so the flow "
             "is metastable and no rate can be given"
         )
     values, vectors = zip(*pairs[:count], strict=True)
@@ -182,8 +239,8 @@ def spectral_gap(
     """The first eigenvalues above 0 of -(1/nu) div(nu grad), ascending; collective.
 
     Args:
-        teacher: The weight nu.
-        cells: See `DiffusionSolver`.
+        teacher: The weight nu, on the circle or the sphere.
+        cells: See `DiffusionSolver`; by default as many as the teacher needs.
         degree: See `DiffusionSolver`.
         count: How many, with multiplicity.
         comm: The ranks that share the work.
@@ -193,9 +250,38 @@ def spectral_gap(
         it is small, and half the rate of quadratic functionals.
 
     Raises:
-        InputError: If an argument is out of range.
-        SolverError: If the gap is below round-off.
+        InputError: If an argument is out of range, or the mesh does not resolve the teacher.
+        SolverError: If the gap is below round-off, or two meshes disagree about it.
     """
+    if not isinstance(teacher.manifold, Sphere):
+        raise InputError(
+            f"spectral_gap: the teacher lives on {teacher.manifold}, and densities are solved for "
+            "on spheres"
+        )
     dim = teacher.manifold.dim
     surface = sphere_mesh(dim, cells, default_degree(dim) if degree is None else degree)
-    return laplacian_modes(Discretization(surface, teacher, comm), count).eigenvalues
+    bears = TOO_STEEP.get(surface.degree, math.inf)
+    if cells is None:
+        aim = None if surface.degree == 1 else _AIM
+        surface = fitted_surface(
+            surface, comm, teacher, most=_MOST[dim], steep=0.9 * bears, aim=aim
+        )
+
+    def modes_on(surface: SurfaceMesh) -> Modes:
+        space = Discretization(surface, teacher, comm)
+        resolved(space, steep=bears)
+        return laplacian_modes(space, count)
+
+    found = modes_on(surface)
+    while cells is None and _hidden(found) > _CERTAIN:
+        before, now = found, int(found.space.surface.subdivisions)  # type: ignore[arg-type]
+        more = math.ceil(1.3 * now)
+        if before.space.size * (more / now) ** dim > 1.3 * _MOST[dim]:
+            raise SolverError(
+                f"spectral_gap: {now} cells of degree {surface.degree} do not resolve the teacher "
+                f"({before.space.size} nodes); use cells = {more} or more"
+            )
+        found = modes_on(sphere_mesh(dim, more, surface.degree))
+        if np.max(np.abs(before.eigenvalues / found.eigenvalues - 1)) <= _AGREED:
+            break
+    return found.eigenvalues
