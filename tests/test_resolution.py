@@ -145,6 +145,29 @@ def test_folded_cells_are_seen():
     assert off_sphere(surface, surface.distribute(MPI.COMM_SELF), MPI.COMM_SELF) == np.inf
 
 
+@pytest.mark.parametrize(("kappa", "dim"), [(1e5, 2), (1e6, 2), (1e6, 1), (1e8, 1)])
+def test_a_spike_of_a_function(kappa, dim):
+    """Two rules that agree beside a peak settle nothing: right in every direction, or refused."""
+    exact = 0.5 * dim * np.log(2 * np.pi / kappa)
+    refused = 0
+    for mean in np.random.default_rng(0).normal(size=(6, dim + 1)):
+        mean /= np.linalg.norm(mean)
+        try:
+            found = ufd.density(ufd.Sphere(dim), lambda x: 1e-12 + np.exp(kappa * (x @ mean - 1)))  # noqa: B023
+        except ufd.InputError as error:
+            assert "a peak lies between the nodes" in str(error)
+            refused += 1
+        else:
+            assert found.log_constant == pytest.approx(exact, abs=1e-6)
+    assert refused or dim == 1
+
+
+def test_a_narrow_function():
+    """What the rules resolve is integrated as before."""
+    found = ufd.density(ufd.Sphere(2), lambda x: 1e-12 + np.exp(1e4 * (x[:, 0] - 1)))
+    assert found.log_constant == pytest.approx(np.log(2e-4 * np.pi + 4e-12 * np.pi), abs=1e-10)
+
+
 @pytest.mark.mpi
 @pytest.mark.parametrize(("dim", "cells", "degree"), [(1, 12, 5), (2, 2, 4), (2, 2, 1)])
 def test_over_the_ranks(comm, dim, cells, degree):

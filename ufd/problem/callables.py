@@ -15,6 +15,8 @@ from ufd.problem.manifolds import Sphere
 
 Array = NDArray[np.float64]
 _SETTLED, _MAX_NODES = 1e-12, 4_000_000
+# Points between the nodes of a rule that are looked at, and how the highest are climbed from.
+_LOOKS, _AT_ONCE, _CLIMBERS, _CLIMBS = 400_000, 20_000, 4, 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +82,11 @@ def log_integral(manifold: Sphere, log_function: Callable[[Array], Array]) -> fl
         log_function: Logarithm of the integrand at (n, ambient_dim) points; shape (n,).
 
     Returns:
-        None if the rules do not settle within some 10^6 nodes.
+        None if the rules do not settle within some 10^6 nodes, or settle beside a peak.
     """
     previous = math.nan
     order = 32 if manifold.dim <= 3 else 8
+    peak = None
     while order * ((order + 1) // 2) ** (manifold.dim - 1) <= _MAX_NODES:
         x, weights = manifold.quadrature(order)
         logs = log_function(x)
@@ -91,9 +94,38 @@ def log_integral(manifold: Sphere, log_function: Callable[[Array], Array]) -> fl
         value = top + math.log(float(weights @ np.exp(logs - top)))
         # A logarithm of size 1e4 has no digit of 1e-12 to compare.
         if abs(value - previous) <= max(_SETTLED, 2e-16 * abs(value)):
-            return value
+            # Rules whose nodes all lie beside a peak agree on what is left without it. Nodes that
+            # resolve a peak come near its top.
+            peak = _highest(manifold, log_function) if peak is None else peak
+            if peak <= top + math.log(4) + 0.25 * manifold.dim:
+                return value
         previous, order = value, 2 * order
     return None
+
+
+def _highest(manifold: Sphere, log_function: Callable[[Array], Array]) -> float:
+    """The largest value that is found at scattered points and uphill from the best of them."""
+    rng = np.random.default_rng(0)
+    # On a torus many turns of a normal law are uniform; lengths do not matter on a sphere.
+    scale = getattr(manifold, "period", 1.0)
+    x, top = np.empty((0, manifold.ambient_dim)), np.empty(0)
+    for _ in range(_LOOKS // _AT_ONCE):
+        more = manifold.retract(scale * rng.normal(size=(_AT_ONCE, manifold.ambient_dim)))
+        x, top = np.vstack([x, more]), np.append(top, log_function(more))
+        best = np.argsort(top)[-_CLIMBERS:]
+        x, top = x[best], top[best]
+    # The distance of neighbours among as many points, and less and less.
+    width = 4 * scale * _LOOKS ** (-1 / manifold.dim)
+    for step in width * 0.7 ** np.arange(_CLIMBS):
+        moves = rng.normal(size=(8, *x.shape))
+        tried = manifold.retract((x + step * moves).reshape(-1, manifold.ambient_dim))
+        values = log_function(tried).reshape(8, -1)
+        winner, columns = values.argmax(axis=0), np.arange(len(x))
+        better = values[winner, columns] > top
+        chosen = tried.reshape(8, *x.shape)[winner, columns]
+        x = np.where(better[:, None], chosen, x)
+        top = np.where(better, values[winner, columns], top)
+    return float(top.max())
 
 
 def density(manifold: Sphere, function: Callable[[Array], ArrayLike]) -> CallableDensity:
@@ -109,7 +141,7 @@ def density(manifold: Sphere, function: Callable[[Array], ArrayLike]) -> Callabl
     log_constant = log_integral(manifold, lambda x: np.log(_positive(function, x)))
     if log_constant is None:
         raise InputError(
-            "density: the integral of the function does not settle to 1e-12; "
-            "give a smoother function, or a Mixture of closed forms"
+            "density: the integral of the function does not settle to 1e-12 (it is rough, or "
+            "a peak lies between the nodes); give a smoother function, or a Mixture of closed forms"
         )
     return CallableDensity(manifold, function, log_constant)
