@@ -9,7 +9,10 @@ from pathlib import Path
 from mpi4py import MPI
 
 from ufd.config import Case
+from ufd.evolution.evolve import StopReason
+from ufd.exceptions import SolverError
 from ufd.fem.diffusion import DiffusionSolver
+from ufd.fem.spectrum import laplacian_modes
 from ufd.meanfield.solver import MeanFieldSolver
 from ufd.parallel import largest, total
 from ufd.solve import check_extras, solver_of
@@ -20,7 +23,7 @@ _STEPS, _AT_RTOL = (100, 250), 1e-6
 
 
 def plan_case(case: Case, folder: Path, comm: MPI.Comm) -> list[str]:
-    """Build the mesh and the matrices, take two steps, and say what the whole run needs.
+    """Build mesh and matrices, find the modes, take two steps, and say what the whole run needs.
 
     Args:
         case: What would be run.
@@ -32,9 +35,17 @@ def plan_case(case: Case, folder: Path, comm: MPI.Comm) -> list[str]:
     """
     solver = solver_of(case, folder, comm)
     check_extras(solver, case.output.modes, case.output.estimate_error)
+    modes = max(case.output.modes, int(case.output.guarantees))
+    if modes:
+        laplacian_modes(solver.space, modes)
     begin = time.perf_counter()
     solver.step()
     solver.step()
+    if solver.status is not StopReason.RUNNING:
+        raise SolverError(
+            f"no second step: {solver.stats['last_failure'] or solver.status.value}; "
+            "use solver.degree = 1, or more solver.cells"
+        )
     seconds = largest(comm, (time.perf_counter() - begin) / 2)
     # ru_maxrss counts kilobytes on Linux.
     memory = total(comm, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1e6
