@@ -306,7 +306,7 @@ HIGH = ufd.density(ufd.Sphere(3), wavy)
         (HIGH, "CallableDensity on a manifold of dim = 3 is neither zonal nor a product"),
         (ufd.Mixture([VMF([1, 0, 0, 0], 1.0), HIGH], [0.5, 0.5]), "CallableDensity on a manifold"),
         (3, "density = 3 is no density; use ufd.density"),
-        (VMF([1, 0], 1e11), "density: too rough or too sharp"),
+        (VMF([0.6, 0.8], 1e16), "density: too rough or too sharp"),
     ],
 )
 def test_refused_densities(density, words):

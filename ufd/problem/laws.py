@@ -47,12 +47,14 @@ class Smooth:
         density: With respect to the surface measure, at (n, ambient_dim) points; shape (n,).
         moments: See `Density`; None where no closed form is known.
         known: Its expansion in harmonics, once somebody has made it.
+        source: The `Density` that it is of, if it is.
     """
 
     manifold: Manifold
     density: Callable[[Array], Array]
     moments: Callable[[int], list[tuple[Array, Array]] | None]
     known: Any = None
+    source: Any = None
 
 
 Law = Atoms | Smooth
@@ -104,7 +106,7 @@ def _smooth(value: Any) -> Smooth | None:
         return Smooth(value.manifold, value.density, lambda degree: None)
     if callable(getattr(value, "log_density", None)):
         moments = getattr(value, "moments", lambda degree: None)
-        return Smooth(value.manifold, lambda x: np.exp(value.log_density(x)), moments)
+        return Smooth(value.manifold, lambda x: np.exp(value.log_density(x)), moments, source=value)
     return None
 
 

@@ -16,9 +16,11 @@ from ufd.exceptions import InputError
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
-_NODES, _MAX_PANELS, _MAX_STEPS = 16, 2**17, 80
+_NODES, _MAX_PANELS, _MAX_LINE, _MAX_STEPS = 16, 2**17, 2**14, 80
 # Error of a panel relative to the mass; relative error from which one halving leads to round-off.
 _SETTLED, _NEARLY = 1e-13, 1e-7
+# Relative errors below the first that halving leaves above this share are noise of the density.
+_NOISE, _KEPT = 1e-3, 0.7
 
 
 class PanelLaws:
@@ -28,15 +30,23 @@ class PanelLaws:
         log_density: Of the rows (n,) and the coordinates (n,) to the logarithms (n,).
         rows: How many laws.
         edges: Of the first panels, ascending, (m,); narrow peaks belong on them.
+        noisy: Whether values may carry noise: a panel that halving does not improve is left, if
+            it is nearly settled.
 
     Attributes:
         log_mass: Logarithms of the integrals, (rows,).
 
     Raises:
-        InputError: If a density is too rough for some 10^5 panels.
+        InputError: If a density is too rough for some 10^5 panels, or one law for 10^4.
     """
 
-    def __init__(self, log_density: Callable[[Rows, Array], Array], rows: int, edges: Array):
+    def __init__(
+        self,
+        log_density: Callable[[Rows, Array], Array],
+        rows: int,
+        edges: Array,
+        noisy: bool = False,
+    ):
         nodes, weights = legendre.leggauss(_NODES)
         analysis = weights[:, None] * legendre.legvander(nodes, _NODES - 1)
         analysis *= np.arange(_NODES) + 0.5
@@ -47,7 +57,7 @@ class PanelLaws:
 
         row = np.repeat(np.arange(rows), len(edges) - 1)
         left, half = np.tile(edges[:-1], rows), np.tile(np.diff(edges) / 2, rows)
-        final = np.zeros(len(row), bool)
+        final, parent = np.zeros(len(row), bool), np.full(len(row), np.inf)
         logs = sample(row, left, half)
         while True:
             top = np.full(rows, -np.inf)
@@ -57,15 +67,19 @@ class PanelLaws:
             mass = np.bincount(row, 2 * series[:, 0], rows)
             tail = np.abs(series[:, -2:]).max(axis=1)
             split = (tail > _SETTLED * mass[row]) & ~final
+            relative = tail / np.maximum(half * values.max(axis=1), 1e-300)
+            if noisy:
+                split &= (parent > _NOISE) | (relative <= _KEPT * parent)
             if not split.any():
                 break
-            if len(row) > _MAX_PANELS:
+            if len(row) > (_MAX_PANELS if rows > 1 else _MAX_LINE):
                 raise InputError(
                     "density: too rough or too sharp for positions; give a smoother density"
                 )
             # Children of a panel that was near its end are left with the round-off of their
             # values, which no halving cures.
             nearly = tail[split] <= _NEARLY * half[split] * values[split].max(axis=1)
+            parent = np.concatenate([parent[~split], np.repeat(relative[split], 2)])
             half_new = np.repeat(half[split] / 2, 2)
             left_new = np.repeat(left[split], 2)
             left_new[1::2] += half[split]
@@ -104,3 +118,12 @@ class PanelLaws:
             if np.all((np.abs(s - before) <= 1e-15) | (np.abs(miss) <= 1e-15 * share)):
                 break
         return self._left[k] + self._half[k] * (1 + s)
+
+    def table(self, each: int) -> tuple[Array, Array]:
+        """Coordinates, ``each`` to a panel, and the first law's distribution function there."""
+        s = np.linspace(-1, 1, each, endpoint=False)
+        k = slice(0, self._first[1])
+        x = self._left[k, None] + self._half[k, None] * (1 + s)
+        values = self._start[k, None] + legendre.legval(s, self._integral[:, k])
+        end = self._left[k][-1] + 2 * self._half[k][-1]
+        return np.append(x.ravel(), end), np.append(values.ravel(), 1.0)

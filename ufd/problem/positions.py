@@ -22,11 +22,12 @@ from ufd.problem.densities import Density, Mixture, Uniform
 from ufd.problem.euclidean import Euclidean, Gaussian
 from ufd.problem.manifolds import Sphere, Torus
 from ufd.problem.panels import PanelLaws
+from ufd.problem.peaks import LINE, angles, approached, edges_of, known_mass, line_law
 from ufd.problem.torus import PeriodicCauchy
 
 Array = NDArray[np.float64]
-# First panels of a line and of each row of a surface; rows at a time.
-_LINE, _ROW, _MAX_ROWS = 64, 8, 1024
+# First panels of each row of a surface; rows at a time.
+_ROW, _MAX_ROWS = 8, 1024
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -167,28 +168,10 @@ def _last(size: int) -> Array:
     return np.eye(1, size, size - 1)[0]
 
 
-def _edges(length: float, panels: int, marks: Array) -> Array:
-    """Panels of [0, length] that also end at the marks inside it."""
-    return np.unique(np.concatenate([np.linspace(0, length, panels + 1), marks]))
-
-
 def _on_line(density: Any, u: Array) -> Array:
     """On the circle by the angle from the first ambient axis; on a torus by the coordinate."""
-    manifold = density.manifold
-    on_circle = isinstance(manifold, Sphere)
-    axes = density.axes() if on_circle else None
-    marks = np.empty(0) if axes is None else _angles(axes[:, 0], axes[:, 1])
-    length = 2 * np.pi if on_circle else manifold.period
-
-    def points(s: Array) -> Array:
-        return np.column_stack([np.cos(s), np.sin(s)] if on_circle else [s])
-
-    law = PanelLaws(lambda _, s: density.log_density(points(s)), 1, _edges(length, _LINE, marks))
+    law, points, _ = line_law(density)
     return points(law.inverse(np.zeros(len(u), int), u))
-
-
-def _angles(x: Array, y: Array) -> Array:
-    return np.arctan2(y, x) % (2 * np.pi)
 
 
 def _about_axis(density: Density, pole: Array, cube: Array) -> Array:
@@ -200,7 +183,11 @@ def _about_axis(density: Density, pole: Array, cube: Array) -> Array:
         points = _turned(_polar(angle, across), pole)
         return density.log_density(points) + (dim - 1) * np.log(np.sin(angle))
 
-    law = PanelLaws(log_law, 1, _edges(np.pi, _LINE, np.empty(0)))
+    def make(approach: bool) -> PanelLaws:
+        ends = approached(np.zeros(1), np.pi) if approach else np.empty(0)
+        return PanelLaws(log_law, 1, edges_of(np.pi, LINE, ends), noisy=approach)
+
+    law = known_mass(make, -Sphere(dim - 1).log_area)
     angle = law.inverse(np.zeros(len(cube), int), cube[:, 0])
     if dim == 2:
         turn = 2 * np.pi * cube[:, 1]
@@ -247,7 +234,7 @@ def _on_surface(density: Density, square: Array) -> Array:
             # The sharpest peak: it then depends on the first coordinate only.
             pole = axes[np.argmax(density.log_density(axes))]
             x, y, z = _turned(np.eye(3), pole) @ axes.T
-            first_marks, second_marks = np.arccos(np.clip(z, -1, 1)), _angles(x, y)
+            first_marks, second_marks = np.arccos(np.clip(z, -1, 1)), angles(x, y)
 
         def chart(s: Array, t: Array) -> Array:
             across = np.column_stack([np.cos(t), np.sin(t)])
@@ -256,15 +243,24 @@ def _on_surface(density: Density, square: Array) -> Array:
         def log_area(s: Array) -> Array:
             return np.log(np.sin(s))
 
-    edges = _edges(lengths[1], _ROW, second_marks)
+    edges, noisy = np.empty(0), False
 
     def rows(s: Array) -> PanelLaws:
-        return PanelLaws(lambda row, t: density.log_density(chart(s[row], t)), len(s), edges)
+        return PanelLaws(lambda row, t: density.log_density(chart(s[row], t)), len(s), edges, noisy)
 
     def log_marginal(_: Any, s: Array) -> Array:
         return np.concatenate([rows(part).log_mass for part in _parts(s)]) + log_area(s)
 
-    law = PanelLaws(log_marginal, 1, _edges(lengths[0], _LINE, first_marks))
+    def make(approach: bool) -> PanelLaws:
+        nonlocal edges, noisy
+        noisy = approach
+        first, second = first_marks, second_marks
+        if approach:
+            first, second = approached(first, lengths[0]), approached(second, lengths[1])
+        edges = edges_of(lengths[1], _ROW, second)
+        return PanelLaws(log_marginal, 1, edges_of(lengths[0], LINE, first), noisy=approach)
+
+    law = known_mass(make, 0.0)
     s = law.inverse(np.zeros(len(square), int), square[:, 0])
     t = [
         rows(part).inverse(np.arange(len(part)), u)

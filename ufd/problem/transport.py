@@ -13,11 +13,19 @@ from numpy.typing import NDArray
 from ufd.exceptions import InputError, SolverError
 from ufd.problem.laws import Atoms, Law, Manifold, Smooth, read
 from ufd.problem.manifolds import Torus
+from ufd.problem.peaks import line_law
 
 Array = NDArray[np.float64]
 _MAX_ATOMS = 4000
 # Angles at which a distribution function is tabulated, cells and nodes of integrals over levels.
 _GRID, _CELLS, _NODES = 16384, 1024, 5
+# Such densities are too narrow for them: the largest relative to the mean, a mass that is off,
+# distribution functions of all angles and of every other that differ.
+_PEAK, _OFF, _DIFFERENT = 300.0, 1e-6, 1e-6
+# Points of a table to a panel, where panels follow the peaks.
+_EACH = 64
+# Half of the first and the last bracket of an optimal shift.
+_NEAR, _CLOSE = 1e-7, 4e-16
 
 
 def wasserstein(a: Any, b: Any, *, manifold: Manifold | None = None) -> float:
@@ -26,7 +34,8 @@ def wasserstein(a: Any, b: Any, *, manifold: Manifold | None = None) -> float:
     On circles (S^1, or a torus of dimension 1) by quantile functions F^-1, G^-1 and the optimal
     shift, min over alpha of int |F^-1(s) - G^-1(s - alpha)|^2 ds, a convex function (derived in
     docs/theory.md): to rounding for atoms; for densities by their quantiles, tabulated at 16384
-    angles, with an error of some 1e-7 in the coordinate if they are smooth on that scale.
+    angles, with an error of some 1e-7 in the coordinate if they are smooth on that scale; narrower
+    densities are tabulated where their mass is.
     Elsewhere by the network simplex method, between at most 4000 atoms each.
 
     Args:
@@ -77,15 +86,13 @@ def _quantiles(law: Law) -> _Quantiles:
         return _Quantiles(levels, lambda s: x[np.searchsorted(levels, s)], True)
     from scipy.interpolate import PchipInterpolator
 
-    x = np.linspace(0, 1, _GRID + 1)
-    distribution = _distribution(law)
+    x, distribution = _table(law)
     # Levels closer than rounding have no inverse; nothing is transported between them.
     rising = np.concatenate([[True], np.diff(np.maximum.accumulate(distribution)) > 1e-15])
     inverse = PchipInterpolator(distribution[rising], x[rising])
     # Cells that are short in the level where there is mass and in the coordinate where not.
-    cells = np.concatenate(
-        [np.arange(1, _CELLS + 1) / _CELLS, np.clip(distribution[:: _GRID // _CELLS], 0, 1)]
-    )
+    some = np.append(distribution[: -1 : len(x) // _CELLS], 1.0)
+    cells = np.concatenate([np.arange(1, _CELLS + 1) / _CELLS, np.clip(some, 0, 1)])
     return _Quantiles(cells, lambda s: np.clip(inverse(s), 0, 1), False)
 
 
@@ -95,20 +102,48 @@ def _coordinate(manifold: Manifold, points: Array) -> Array:
     return np.mod(np.arctan2(points[:, 1], points[:, 0]) / (2 * np.pi), 1.0)
 
 
-def _distribution(law: Smooth) -> Array:
-    """Distribution function at _GRID + 1 equispaced coordinates: Fourier modes integrated."""
+def _table(law: Smooth) -> tuple[Array, Array]:
+    """Coordinates of [0, 1] and the distribution function there.
+
+    At equispaced ones if they are close enough, else where the density is.
+
+    Raises:
+        InputError: If a density is too narrow and known by its values only, or too sharp.
+    """
     x = np.arange(_GRID) / _GRID
     angle = 2 * np.pi * x
     on_circle = np.column_stack([np.cos(angle), np.sin(angle)])
     torus = law.manifold
-    values = law.density(x[:, None] * torus.period if isinstance(torus, Torus) else on_circle)
+    length = torus.period if isinstance(torus, Torus) else 2 * np.pi
+    values = law.density(x[:, None] * length if isinstance(torus, Torus) else on_circle)
+    mean = values.mean()
+    narrow = not abs(mean * length - 1) <= _OFF or values.max() > _PEAK * mean
+    if not narrow:
+        distribution, half = _distribution(values), _distribution(values[::2])
+        narrow = np.max(np.abs(distribution[::2] - half)) > _DIFFERENT
+    if not narrow:
+        return np.append(x, 1.0), distribution
+    if law.source is None:
+        raise InputError(
+            f"wasserstein: a density with peaks {values.max() * length:.3g} times the mean, of "
+            f"mass {mean * length:.6g} at {_GRID} angles, is too narrow for them; "
+            "give draws of it as (points, None)"
+        )
+    panels, _, length = line_law(law.source)
+    places, distribution = panels.table(_EACH)
+    return places / length, distribution
+
+
+def _distribution(values: Array) -> Array:
+    """Distribution function at equispaced coordinates and 1: Fourier modes integrated."""
+    count = len(values)
     modes = np.fft.rfft(values / values.mean())
     k = np.arange(len(modes))
     modes[1:] /= 2j * np.pi * k[1:]
     modes[0] = 0
     modes[-1] = 0  # the integral of the highest cosine vanishes on the grid
-    wave = np.fft.irfft(modes, _GRID)
-    return np.append(x + wave - wave[0], 1.0)
+    wave = np.fft.irfft(modes, count)
+    return np.append(np.arange(count) / count + wave - wave[0], 1.0)
 
 
 def _least_cost(f: _Quantiles, g: _Quantiles) -> float:
@@ -125,11 +160,32 @@ def _least_cost(f: _Quantiles, g: _Quantiles) -> float:
 
     best = minimize_scalar(cost, bounds=(-1.5, 1.5), method="bounded", options={"xatol": 1e-10})
     costs = [float(best.fun), cost(0.0)]
+    if not (f.jumps and g.jumps):
+        # A kink, where narrow densities lie apart: a shift by eps carries eps around the circle.
+        costs.append(_golden(cost, float(best.x)))
     if f.jumps and g.jumps:
         # Between atoms the cost is piecewise linear: its minimum is at a shift that aligns levels.
         aligned = _alignments(f.levels, g.levels, float(best.x))
         costs += [cost(shift) for shift in aligned]
     return min(costs)
+
+
+def _golden(cost: Callable[[float], float], near: float) -> float:
+    """The minimum of a convex function close to a point, by golden sections down to round-off."""
+    ratio = (math.sqrt(5) - 1) / 2
+    low, high = near - _NEAR, near + _NEAR
+    a, b = high - ratio * (high - low), low + ratio * (high - low)
+    at_a, at_b = cost(a), cost(b)
+    while high - low > _CLOSE:
+        if at_a < at_b:
+            high, b, at_b = b, a, at_a
+            a = high - ratio * (high - low)
+            at_a = cost(a)
+        else:
+            low, a, at_a = a, b, at_b
+            b = low + ratio * (high - low)
+            at_b = cost(b)
+    return min(at_a, at_b)
 
 
 def _alignments(f: Array, g: Array, shift: float) -> tuple[float, float]:
