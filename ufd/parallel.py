@@ -6,6 +6,7 @@ loads the MPI library.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 from mpi4py import MPI
 
-from ufd.exceptions import UfdError
+from ufd.exceptions import InputError, UfdError
 
 
 def total(comm: MPI.Comm, value: Any) -> Any:
@@ -120,6 +121,32 @@ def agree[T](comm: MPI.Comm, action: Callable[[], T]) -> T:
         if failure is not None:
             raise failure
     return result  # type: ignore[return-value]
+
+
+def alike(comm: MPI.Comm, name: str, make: Callable[[], np.ndarray], *, at: float) -> np.ndarray:
+    """An argument of a collective evaluation, if ``make`` gives the same one on every rank.
+
+    Args:
+        comm: The ranks.
+        name: Of the argument, for messages.
+        make: Checks it and returns it.
+        at: The time of what is evaluated, which must agree too.
+
+    Raises:
+        InputError: On all ranks: what ``make`` raises on one of them, or if they differ.
+    """
+    if comm.size == 1:
+        return make()
+    result = agree(comm, make)
+    words = hashlib.blake2b(repr((result.shape, float(at))).encode())
+    words.update(np.ascontiguousarray(result).tobytes())
+    mark = words.digest()
+    if len(set(comm.allgather(mark))) > 1:
+        raise InputError(
+            f"{name}: they or the times differ between the ranks; the evaluation is collective: "
+            f"give the same {name} and time on every rank, then take what each rank needs"
+        )
+    return result
 
 
 def _message(error: BaseException) -> tuple[str, int]:

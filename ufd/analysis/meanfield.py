@@ -61,11 +61,14 @@ class MeanFieldRun(Run):
         return self.states.at(t)
 
     def density(self, points: ArrayLike, t: float) -> Array:
-        """mu at (n, ambient_dim) points and a stored time; the same on every rank; (n,)."""
+        """mu at (n, ambient_dim) points and a stored time, (n,).
+
+        Collective: every rank gives the same points and time.
+        """
         return self.at(t).density(points)
 
     def ratio(self, points: ArrayLike, t: float) -> Array:
-        """w = mu/nu at (n, ambient_dim) points and a stored time; (n,)."""
+        """w = mu/nu at (n, ambient_dim) points and a stored time, (n,); collective as `density`."""
         return self.at(t).ratio(points)
 
     def outer_weights(self, points: ArrayLike, t: float) -> Array:

@@ -86,11 +86,14 @@ class Result(Run, Decay):
         return self.fields.at(t)
 
     def density(self, points: ArrayLike, t: float) -> Array:
-        """mu at (n, ambient_dim) points and a stored time; the same on every rank; (n,)."""
+        """mu at (n, ambient_dim) points and a stored time, (n,).
+
+        Collective: every rank gives the same points and time.
+        """
         return self.fields.density(points, t)
 
     def ratio(self, points: ArrayLike, t: float) -> Array:
-        """w = mu/nu at (n, ambient_dim) points and a stored time; (n,)."""
+        """w = mu/nu at (n, ambient_dim) points and a stored time, (n,); collective as `density`."""
         return self.fields.ratio(points, t)
 
     def save(self, directory: str | PathLike, comm: MPI.Comm = MPI.COMM_WORLD) -> None:

@@ -263,11 +263,11 @@ class DiffusionSolver:
         history.save(Path(path))
 
     def ratio(self, points: ArrayLike) -> Array:
-        """w = mu/nu at points; see `State.ratio`."""
+        """w = mu/nu at points, the same on every rank; see `State.ratio`."""
         return self.state.ratio(points)
 
     def density(self, points: ArrayLike) -> Array:
-        """mu at points; see `State.density`."""
+        """mu at points, the same on every rank; see `State.density`."""
         return self.state.density(points)
 
     def divergence(self) -> float:

@@ -61,11 +61,11 @@ class FieldHistory:
         return State(stored, self.states[stored], self.space, self.problem.teacher)
 
     def ratio(self, points: ArrayLike, t: float) -> Array:
-        """w = mu/nu at points and a stored time; see `State.ratio`."""
+        """w = mu/nu at points and a stored time; collective, see `State.ratio`."""
         return self.at(t).ratio(points)
 
     def density(self, points: ArrayLike, t: float) -> Array:
-        """mu at points and a stored time; see `State.density`."""
+        """mu at points and a stored time; collective, see `State.density`."""
         return self.at(t).density(points)
 
     def save(self, path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ufd.fem.discretization import Discretization
-from ufd.parallel import smallest, total
+from ufd.parallel import alike, smallest, total
 from ufd.problem.densities import Density
 from ufd.problem.manifolds import Sphere
 from ufd.problem.measures import Measure
@@ -38,19 +38,28 @@ class State:
         return self.teacher.manifold
 
     def ratio(self, points: ArrayLike) -> Array:
-        """w at (n, ambient_dim) points, the same on every rank; shape (n,).
+        """w at (n, ambient_dim) points; collective, the same points on every rank; shape (n,).
 
         Interpolated through log w, so that densities stay positive between nodes.
+
+        Raises:
+            InputError: If a point is not on the sphere, or ranks give different ones. A rank that
+                does not call this lets the others wait.
         """
-        x = self.manifold.points(points)
+        return self._ratio(self._common(points))
+
+    def _common(self, points: ArrayLike) -> Array:
+        return alike(self.space.comm, "points", lambda: self.manifold.points(points), at=self.t)
+
+    def _ratio(self, x: Array) -> Array:
         if smallest(self.space.comm, float(self.values.min(initial=np.inf))) <= 0:
             return self.space.interpolate(self.values, x)
         return np.exp(self.space.interpolate(np.log(self.values), x))
 
     def density(self, points: ArrayLike) -> Array:
-        """The density mu = w nu with respect to the surface measure; shape (n,)."""
-        x = self.manifold.points(points)
-        return self.ratio(x) * np.exp(self.teacher.log_density(x))
+        """The density mu = w nu with respect to the surface measure; shape (n,). See `ratio`."""
+        x = self._common(points)
+        return self._ratio(x) * np.exp(self.teacher.log_density(x))
 
     @property
     def measure(self) -> Measure:

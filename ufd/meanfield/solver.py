@@ -226,11 +226,11 @@ class MeanFieldSolver:
         history.save(Path(directory))
 
     def ratio(self, points: ArrayLike) -> Array:
-        """w = mu/nu at points; see `State.ratio`."""
+        """w = mu/nu at points, the same on every rank; see `State.ratio`."""
         return self.state.ratio(points)
 
     def density(self, points: ArrayLike) -> Array:
-        """mu at points; see `State.density`."""
+        """mu at points, the same on every rank; see `State.density`."""
         return self.state.density(points)
 
     def outer_weights(self, points: ArrayLike) -> Array:
