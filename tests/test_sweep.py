@@ -238,10 +238,19 @@ def test_two_sweeps_at_once(call, case):
     assert call(*words)[0] == 0
 
 
-def test_particles_are_refused(tmp_path):
-    """A sweep runs the diffusion only, and says what to do instead."""
-    path = tmp_path / "case.toml"
-    path.write_text('problem = {dim = 1, teacher = {kind = "uniform"}}\n[particles]\n')
-    jobs = jobs_of(path, [("problem.p", [1.0, 2.0])], tmp_path / "out")
-    with pytest.raises(InputError, match="particles: a sweep runs the diffusion only"):
-        read_cases(jobs)
+@pytest.mark.parametrize("table", ["[particles]", "[meanfield]", "[langevin]\ntemperature = 0.1"])
+def test_tables_that_a_sweep_would_leave_out(table, call, case):
+    """Refused in one line before anything is run, also where only one value brings the table."""
+    case.write_text(f"{TINY}{table}\n")
+    name = table[1:].split("]")[0]
+    job = Job(case, (), Path("there"))
+    with pytest.raises(InputError, match=rf"{name}: .* take the \[{name}\] table out, or call ufd"):
+        read_cases([job])
+    code, _, err = call("sweep", case, "--over", f"{P}=1,2", "--output", "out")
+    said_once(err, f"{name}: a sweep runs the diffusion only")
+    assert code == 2 and list(Path().iterdir()) == [case]
+    case.write_text(TINY)
+    read_cases([job])
+    brings = Job(case, (parse_change("meanfield.lam=1e-2"),), Path("other"))
+    with pytest.raises(InputError, match="meanfield: a sweep runs the diffusion only"):
+        read_cases([job, brings])

@@ -114,15 +114,19 @@ def read_cases(jobs: Sequence[Job]) -> list[Case]:
     """The changed cases of jobs.
 
     Raises:
-        InputError: If a case is not valid, or has a ``[particles]`` table.
+        InputError: If a case is not valid, or has a table that a sweep would leave out.
         StorageError: If a case cannot be read.
     """
     cases = [read_case(job.case, job.changes) for job in jobs]
-    if any(case.particles is not None for case in cases):
-        raise InputError(
-            "particles: a sweep runs the diffusion only; take the table out, or give lists in it "
-            "and use ufd run"
-        )
+    # Whatever a case has beside the diffusion is optional, and nothing else is.
+    further = [name for name, key in Case.model_fields.items() if key.default is None]
+    for case in cases:
+        for name in further:
+            if getattr(case, name) is not None:
+                raise InputError(
+                    f"{name}: a sweep runs the diffusion only; take the [{name}] table out, or "
+                    "call ufd run for each value"
+                )
     return cases
 
 
