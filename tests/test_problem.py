@@ -263,7 +263,7 @@ def of_values(value):
         (lambda: SPHERE.points([[1, 0, 0], [1, 0, 1e-2]]), "row 1 has length 1.00005"),
         (lambda: SPHERE.points([[0, 0, 1], [0, 0, 0]]), "row 1 has length 0"),
         (lambda: SPHERE.points([[0, math.nan, 0]]), "row 0 has length nan"),
-        (lambda: SPHERE.points("abc"), "str given"),
+        (lambda: SPHERE.points("abc"), "text of shape () given"),
         (
             lambda: ufd.UltraFastDiffusion(ufd.Uniform(CIRCLE), ufd.Uniform(SPHERE)),
             "lives on Sphere(dim=1) and the initial density on Sphere(dim=2)",

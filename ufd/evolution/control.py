@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ufd.evolution.schedules import LEAST_TIME
 from ufd.exceptions import InputError
 
 # Round-off of one step: no tolerance below it is ever met.
@@ -65,6 +66,8 @@ class FixedStep:
     def __post_init__(self) -> None:
         if not 0 < self.dt < float("inf"):
             raise InputError(f"dt = {self.dt!r} must be positive and finite")
+        if self.dt < LEAST_TIME:
+            raise InputError(f"dt = {self.dt!r} is too small; give {LEAST_TIME:g} or more")
 
     def judge(self, error: float | None, order: int) -> tuple[bool, float]:
         """See `ErrorControl.judge`."""

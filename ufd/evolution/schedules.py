@@ -9,6 +9,9 @@ import numpy as np
 
 from ufd.exceptions import InputError
 
+# The least positive time, and step: those of the stages inside it are numbers still.
+LEAST_TIME = 1e-300
+
 
 def landing_times(times: Sequence[float], start: float = 0.0) -> list[float]:
     """Check and return the times to land on.
@@ -24,6 +27,9 @@ def landing_times(times: Sequence[float], start: float = 0.0) -> list[float]:
         raise InputError(f"times = {landing!r} must be finite and not empty")
     if any(b <= a for a, b in itertools.pairwise(landing)) or landing[0] < start:
         raise InputError(f"times = {landing!r} must increase and start at {start:g} or later")
+    for t in landing:
+        if 0 < t < LEAST_TIME:
+            raise InputError(f"times: {t!r} is too small; give 0, or {LEAST_TIME:g} or more")
     return landing
 
 
@@ -42,7 +48,14 @@ def stored_times(times: Sequence[float]) -> list[float]:
 
 
 def doubling_times(end: float, count: int = 5) -> list[float]:
-    """The start, then ``count`` times that double up to ``end``: where a decay is seen best."""
+    """The start, then ``count`` times that double up to ``end``: where a decay is seen best.
+
+    Raises:
+        InputError: If the first of them is too small for a time.
+    """
+    least = LEAST_TIME * 2 ** (count - 1)
+    if end < least:
+        raise InputError(f"end = {end!r} is too small; give {least:.2g} or more")
     return [0.0, *(end / 2**k for k in reversed(range(count)))]
 
 

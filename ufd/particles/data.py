@@ -19,7 +19,7 @@ from ufd.particles.models import Model
 from ufd.particles.population import PopulationModel
 from ufd.particles.rows import HarmonicRows, SampleRows, harmonic_degree, split
 from ufd.particles.sampled import SampledModel
-from ufd.problem.checks import shown
+from ufd.problem.checks import form, real_array, shown
 from ufd.problem.densities import Density
 from ufd.problem.euclidean import Euclidean
 from ufd.problem.features import Feature, RadialBump
@@ -98,7 +98,7 @@ def _target(
         return Measure(independent(teacher, int(target), rng), np.full(int(target), 1 / target))
     try:
         points, weights = target
-        weights = np.asarray(weights, dtype=float)
+        weights = real_array(weights)
     except (TypeError, ValueError):
         raise InputError(
             f"target = {shown(target)} must be None, a number of atoms, or (points, weights)"
@@ -118,12 +118,12 @@ def _inputs(manifold: Manifold, data: Any, law: str, rng: np.random.Generator) -
             raise InputError(f"data = {data!r}: at least one sample is needed")
         return draw_inputs(law, int(data), d, rng)
     try:
-        inputs = np.asarray(data, dtype=float)
+        inputs = real_array(data)
     except (TypeError, ValueError):
         inputs = np.empty(0)
     if inputs.ndim != 2 or inputs.shape[1] != d or not len(inputs):
         raise InputError(
-            f"data: samples of shape {np.shape(data)} given, (N, {d}) needed for features on "
+            f"data: samples of {form(data)} given, (N, {d}) needed for features on "
             f"{manifold}; or give their number, or None for the population"
         )
     bad = np.flatnonzero(~np.isfinite(inputs).all(axis=1))

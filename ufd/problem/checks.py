@@ -82,6 +82,29 @@ def _listed(times: NDArray[np.float64], away: NDArray[np.float64]) -> str:
     return f"{text[0]}, {text[1]}, ..., {text[-1]} ({len(text)} of them); the nearest is {nearest}"
 
 
+def real_array(value: Any) -> NDArray[np.float64]:
+    """An array of real numbers.
+
+    Raises:
+        ValueError: If rows differ in length, or entries are complex or no numbers.
+        TypeError: If entries are no numbers.
+    """
+    found = np.asarray(value)
+    if found.dtype.kind in "cSU":
+        raise ValueError("complex numbers or text")
+    return found.astype(float)
+
+
+def form(value: Any) -> str:
+    """Shape and type of what should be an array of real numbers, for messages."""
+    try:
+        found = np.asarray(value)
+    except ValueError:
+        return "rows of different lengths"
+    kind = {"c": "complex numbers of ", "O": "objects of ", "U": "text of "}
+    return f"{kind.get(found.dtype.kind, '')}shape {found.shape}"
+
+
 def direction(owner: str, name: str, value: Any) -> NDArray[np.float64]:
     """A vector of two entries or more, divided by its length; shape (ambient_dim,).
 
@@ -90,7 +113,7 @@ def direction(owner: str, name: str, value: Any) -> NDArray[np.float64]:
             ``name``.
     """
     try:
-        vector = np.asarray(value, dtype=float)
+        vector = real_array(value)
     except (TypeError, ValueError):
         raise InputError(f"{owner}: {name} = {shown(value)} is not a vector") from None
     largest = float(np.max(np.abs(vector), initial=0.0))

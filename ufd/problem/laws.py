@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ufd.exceptions import InputError
-from ufd.problem.checks import shown
+from ufd.problem.checks import real_array, shown
 from ufd.problem.euclidean import Euclidean
 from ufd.problem.manifolds import Sphere, Torus
 from ufd.problem.measures import Measure
@@ -152,7 +152,7 @@ def _atoms(owner: str, value: Any, manifold: Manifold | None, shares: bool) -> A
 
 def _numbers(owner: str, values: Any) -> Array:
     try:
-        return np.asarray(values, dtype=float)
+        return real_array(values)
     except (TypeError, ValueError):
         raise InputError(f"{owner}: {shown(values)[:60]} is no array of numbers") from None
 

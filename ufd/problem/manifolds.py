@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ufd.exceptions import InputError
-from ufd.problem.checks import number
+from ufd.problem.checks import form, number, real_array
 
 Array = NDArray[np.float64]
 
@@ -50,9 +50,11 @@ class Manifold(Protocol):
 def as_points(points: ArrayLike, ambient_dim: int) -> Array:
     """Points as an (n, ambient_dim) array, or refused in one line."""
     try:
-        x = np.atleast_2d(np.asarray(points, dtype=float))
+        x = np.atleast_2d(real_array(points))
     except (TypeError, ValueError):
-        raise InputError(f"points: {type(points).__name__} given, an array needed") from None
+        raise InputError(
+            f"points: {form(points)} given, real numbers of shape (n, {ambient_dim}) needed"
+        ) from None
     if x.ndim != 2 or x.shape[1] != ambient_dim:
         raise InputError(f"points: shape {np.shape(points)} given, (n, {ambient_dim}) needed")
     return x

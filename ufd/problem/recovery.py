@@ -34,17 +34,22 @@ def condition(target: Knots, positions: Array) -> NDArray[np.bool]:
 def probability(target: Knots, width: int) -> float:
     """Of the condition, for independent uniform positions: an exact multinomial sum.
 
-    The coefficient of z^m in m! prod_i (e^(p_i z) - 1 - p_i z), by products of polynomials.
+    The coefficient of z^m in m! prod_i (e^(p_i z) - 1 - p_i z), by products of polynomials in
+    z/m, whose coefficients are Poisson probabilities: no width overflows.
     """
     lengths = np.diff([0.0, *target.positions, 1.0])
     powers = np.arange(width + 1)
+
+    def poisson(mean: float) -> Array:
+        return np.exp(powers * np.log(mean) - mean - gammaln(powers + 1))
+
     product = np.zeros(width + 1)
     product[0] = 1.0
     for p in lengths:
-        series = np.exp(powers * np.log(p) - gammaln(powers + 1))
+        series = poisson(width * p)
         series[:_NEEDED] = 0
         product = np.convolve(product, series)[: width + 1]
-    return float(product[width] * np.exp(gammaln(width + 1)))
+    return float(product[width] / poisson(width)[width])
 
 
 def loss_floor(target: Knots, eta: float) -> float:
