@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-import logging
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from numbers import Real
@@ -20,7 +20,6 @@ from ufd.evolution.steppers import Stepper
 from ufd.exceptions import InputError, Interrupted
 
 Array = NDArray[np.float64]
-logger = logging.getLogger(__name__)
 
 
 class StopReason(enum.Enum):
@@ -116,6 +115,7 @@ class Evolution:
         max_steps: Bound on accepted plus rejected steps.
 
     Attributes:
+        speaks: Whether notices are given here; on one rank of several.
         asked: Collective; called before every step and after a step that was interrupted: a
             reason to stop, or None.
     """
@@ -136,7 +136,7 @@ class Evolution:
         self.status, self.statistics = StopReason.RUNNING, Statistics()
         self.asked: Callable[[], StopReason | None] = lambda: None
         self._slopes: list[tuple[float, Array]] = []
-        self.started = False
+        self.started, self.speaks = False, True
 
     def snapshot(self) -> Snapshot:
         """The run as it is now; later steps do not change it."""
@@ -246,11 +246,12 @@ class Evolution:
         stats.steps += 1
         if stats.round_off_from is None and getattr(self.system, "limited", False):
             stats.round_off_from = self.t
-            logger.warning(
-                "from t = %.4g on double precision has fewer digits of what is left to decay than "
-                "the tolerance asks for: the run goes on with those there are",
-                self.t,
-            )
+            if self.speaks:
+                text = (
+                    f"from t = {self.t:.4g} on double precision has fewer digits of what is left "
+                    "to decay than rtol asks for: the run goes on with those there are"
+                )
+                warnings.warn(text, UserWarning, stacklevel=2)
         stats.largest_mass_defect = max(stats.largest_mass_defect, report.mass_defect)
         stats.seconds += time.perf_counter() - begin
         return landed

@@ -193,6 +193,7 @@ class DiffusionSolver:
         problem.divergence.require_range(smallest(comm, lowest), largest(comm, highest))
         first = self.system.first_step(w, self.stepper.order, rtol) if dt is None else dt
         self.evolution = Evolution(self.system, self.stepper, control, w, first, observers)
+        self.evolution.speaks = comm.rank == 0
 
     @property
     def t(self) -> float:

@@ -129,6 +129,7 @@ class MeanFieldSolver:
         self.evolution = Evolution(
             self.system, Descending(self.stepper), control, w, first, observers
         )
+        self.evolution.speaks = comm.rank == 0
         self._settings = {
             "features": features.describe(),
             "lam": given,
