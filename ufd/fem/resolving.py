@@ -29,7 +29,7 @@ _CURVES: dict[str | int, float] = {"gross": 0.05, "notable": 0.02, 1: 1e-4, 2: 1
 # Nodes up to which it is.
 _MOST = {1: 32_768, 2: 14_000}
 # A focus that leaves the sphere by more than this bends cells too far.
-_OFF = 5e-4
+_OFF, _OFF_SOMEWHAT = 5e-4, 2e-5
 # Nodes across the peaks of a density, below which their number is told.
 _FEW = 50
 _VERBS = {True: "does not resolve", False: "hardly resolves"}
@@ -154,9 +154,8 @@ def resolved(
         InputError: In one line, with what is missing and what helps.
     """
     surface, degree = space.surface, space.surface.degree
-    _bent(surface, space.grid, space.comm)
     judged = Judgement.of(surface, space.grid, space.comm, space.teacher, initial)
-    told: list[str] = []
+    told = _bent(surface, space.grid, space.comm)
     for name, density, look in (
         ("teacher", space.teacher, judged.teacher),
         ("initial", initial, judged.initial),
@@ -203,24 +202,36 @@ def _more_cells(surface: SurfaceMesh, factor: float, farthest: float = math.inf)
     return f"use cells = {math.ceil(max(factor, 1.1) * cells)} or more"
 
 
-def _bent(surface: SurfaceMesh, grid: DistributedMesh, comm: MPI.Comm) -> None:
+def _bent(surface: SurfaceMesh, grid: DistributedMesh, comm: MPI.Comm) -> list[str]:
     """Refuse a focus that folds cells or bends them off the sphere.
+
+    Returns:
+        What is to be said of one that bends them somewhat.
 
     Raises:
         InputError: With the strongest that does not.
     """
     focus, cells = surface.focus, surface.subdivisions
     if focus is None or focus.factor == 1.0:
-        return
+        return []
 
     def off(factor: float) -> float:
         moved = Focus(focus.direction, factor)
         other = sphere_mesh(surface.gdim - 1, cells, surface.degree, moved)
         return off_sphere(other, other.distribute(comm), comm)
 
-    bound = max(_OFF, 10 * off(1.0))
-    if off_sphere(surface, grid, comm) <= bound:
-        return
+    here = off_sphere(surface, grid, comm)
+    if here <= _OFF_SOMEWHAT:
+        return []
+    # A coarse mesh of low degree is off by as much without a focus.
+    plain = off(1.0)
+    bound = max(_OFF, 10 * plain)
+    if here <= bound:
+        text = (
+            f"focus: factor = {focus.factor:g} bends the {cells} cells of degree "
+            f"{surface.degree} off the sphere by {here:.1e}; use more cells"
+        )
+        return [text] if here > 3 * plain else []
     low, high = 1.0, focus.factor
     for _ in range(8):
         middle = math.sqrt(low * high)
