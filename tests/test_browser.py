@@ -308,8 +308,8 @@ def test_row_lights_curve_and_point(browser, page):
 
 
 def test_address_opens_card(browser, page):
-    browser.show(page.as_uri() + "#unfair")
-    browser.until(is_open("unfair"))
+    browser.show(page.as_uri() + "#close")
+    browser.until(is_open("close"))
     assert not browser.run(is_open("good"))
 
 

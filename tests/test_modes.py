@@ -123,46 +123,6 @@ def two(a, b, low=1.0, high=3.0, **changes) -> Spectrum:
     return free([a, b], 0.0, np.array([low, high]), t, **changes)
 
 
-def test_leader():
-    """The eigenspace with the largest least share in a window, and that share."""
-    run = two(0.01, 0.2)
-    early, late = np.exp(-1.0), np.exp(-2.0)
-    assert run.leader(0, 0.5)[0] == 1 and run.leader(3, 4)[0] == 0
-    assert run.leader(0, 0.5)[1] == pytest.approx(0.2 * early / np.hypot(0.01, 0.2 * early))
-    assert run.leader(1, 4) == (0, pytest.approx(0.01 / np.hypot(0.01, 0.2 * late)))
-    assert run.leader(0.1, 0.2) is None
-
-
-@pytest.mark.parametrize("index", [0, 1])
-def test_mixture(index):
-    """Two exponentials: the mean of 2 |l_j - l_i| a_j^2/(a_i^2 + a_j^2), by hand."""
-    run, first, last = two(0.1, 0.2), 0.5, 2.0
-    t = run.t[2:9]
-    a, b = 0.1 * np.exp(-t), 0.2 * np.exp(-3 * t)
-    exact = np.mean(2 * 2.0 * (b, a)[index] ** 2 / (a**2 + b**2))
-    assert run.mixture(index, first, last) == pytest.approx(exact, rel=1e-12)
-    assert run.mixture(index, 0.1, 0.2) == 0
-    # The rate of the sum of squares misses that of one mode by exactly this, instant by instant.
-    h, square = 1e-5, lambda s: 0.01 * np.exp(-2 * s) + 0.04 * np.exp(-6 * s)
-    local = -(np.log(square(t + h)) - np.log(square(t - h))) / (2 * h)
-    assert run.mixture(index, first, last) == pytest.approx(
-        np.abs(local - 2 * run.eigenvalues[index]).mean(), rel=1e-8
-    )
-
-
-def test_a_multiple_eigenvalue_mixes_with_nothing():
-    """Modes of one eigenspace do not disturb its rate."""
-    run = free([0.1, 0.3, 0, 0, 0], rest=0.0)
-    assert run.mixture(0, 0, 3) == run.mixture(1, 0, 3) == 0
-
-
-def test_what_no_mode_holds_counts():
-    """A part beyond the modes moves the rate by the last gap at least."""
-    t = np.array([0.0, 1e-9])
-    run = free([0.3, 0.4, 0, 0, 0], rest=0.5, t=t)
-    assert run.mixture(0, 0, 1) == pytest.approx(2 * 0.5 * (4.0 - 1.0), rel=1e-6)
-
-
 @pytest.mark.parametrize("count", [9, 17, 200])
 def test_crossover(count):
     """a exp(-t) = b exp(-3 t) at t = log(b/a)/2, found to round-off between any recorded times."""

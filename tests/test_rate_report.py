@@ -48,7 +48,13 @@ def claim(name: str, **changes) -> dict:
             "margin": 1.4,
             "text": "from the largest ratio",
         },
-        "fitted": {"rate": 4.0008, "stderr": 0.0012, "window": [2.0, 5.0], "points": 120},
+        "fitted": {
+            "rate": 4.0008,
+            "stderr": 0.0012,
+            "parts": {"window": 0.0012},
+            "window": [2.0, 5.0],
+            "points": 120,
+        },
         "deviation": 2e-4,
         "threshold": 1e-3,
         "verdict": "agrees",
@@ -82,17 +88,29 @@ def document() -> dict:
                 "bad",
                 verdict="differs",
                 deviation=-0.031,
-                fitted={"rate": 3.876, "stderr": 0.0004, "window": [2.0, 5.0], "points": 99},
+                fitted={
+                    "rate": 3.876,
+                    "stderr": 0.0004,
+                    "parts": {},
+                    "window": [2.0, 5.0],
+                    "points": 99,
+                },
                 verdict_text="The fit differs: 3.1 % off, and 0.1 % is the threshold.",
             ),
             claim(
-                "unfair",
+                "close",
                 section="sphere",
                 title="Two <b>modes</b> & $one$ window | narrow",
-                verdict="unfair",
+                verdict="within",
                 deviation=0.2,
-                fitted={"rate": 4.8, "stderr": 0.3, "window": [0.5, 1.0], "points": 8},
-                verdict_text="No fair comparison: the gap closes (threshold 0.1 %).",
+                fitted={
+                    "rate": 4.8,
+                    "stderr": 0.3,
+                    "parts": {"neighbours": 0.3},
+                    "window": [0.5, 1.0],
+                    "points": 8,
+                },
+                verdict_text="Within its error: the gap closes (threshold 0.1 %).",
             ),
             claim(
                 "bare",
@@ -190,7 +208,7 @@ def test_page_says_everything(html):
     for text in (
         "2 of 5 comparisons agree",
         "1 differs",
-        "1 unfair",
+        "1 within the error of the fit only",
         "1 refused",
         "1 failed or omitted",
         "the guarantee holds in 4 of 4",
@@ -225,7 +243,7 @@ def test_figures(html):
     """One per claim, one per section with a curve, one of all deviations; text stays text."""
     page = Page(html)
     assert page.tags.count("svg") == 5 + 2 + 1
-    for name in ("good", "bad", "unfair", "ten"):
+    for name in ("good", "bad", "close", "ten"):
         assert f"curve-{name}" in page.ids and f"point-{name}" in page.ids
     assert "curve-bare" not in page.ids and "point-bare" not in page.ids
     for text in ("fitted 4.0008 ± 0.0012", "predicted slope 4", "guaranteed", "|a_1|", "exp(-x)"):
@@ -269,7 +287,10 @@ def test_markdown(written):
     assert r"| Two \<b>modes\</b> & $one$ window \| narrow |" in tables[0]
     assert r"| x \| \<y> | 10 | – |" in text and "| one | 9.5 | yes |" in text
     assert "    ufd run cases/good.toml\n" in text and "      ufd run big.toml\n" in text
-    assert "**2 of 5 comparisons agree with theory**; 1 differs; 1 unfair;" in text
+    assert (
+        "**2 of 5 comparisons agree with theory**; 1 within the error of the fit only; 1 differs;"
+        in text
+    )
     assert r"- **Large \<p>**: no memory & no time" in text
     assert r"Text of \*the\* section." in text
     assert "Verdict: **differs**. The fit differs: 3.1 % off, and 0.1 % is the threshold." in text

@@ -1,8 +1,8 @@
-"""What a run says about its rate: prediction, guarantee, fit, and whether they may be compared.
+"""What a run says about its rate: prediction, guarantee, fit, and how they compare.
 
 A claim is a plain document, the unit of every report. It compares the fit of one functional with
-the rate of the first excited mode, and says so when that comparison would not be fair: another
-mode leads in the window, neighbours have not died out, the stepper's own rate differs.
+the rate of the first excited mode. Whether there is a fit, and with which error, is for
+`judgement` to say, without the prediction; what it says of the prediction, for `verdicts`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import numpy as np
 
 from ufd.analysis.decay import KINDS
 from ufd.analysis.guarantees import Guarantee
+from ufd.analysis.judgement import order_of
 from ufd.analysis.modes import ExcitedMode
-from ufd.analysis.rates import RateFit, order_of
 from ufd.analysis.results import Result
+from ufd.analysis.verdicts import fitted, verdict_of, verdict_sentence
 from ufd.exceptions import InputError
 
 THRESHOLD = 1e-3
 _POINTS = 160
-# A mode leads from this part of |w - 1| on.
-_LEADING, _FAINT = 0.5, 1e-3
+# A mode that holds less of |w - 1| at the start may come from the mesh.
+_FAINT = 1e-3
 SYMBOLS = {
     "divergence": "D_f(ν|μ)",
     "chi2": "χ²(μ|ν)",
@@ -51,8 +52,8 @@ def rate_claim(
         **window: ``window`` or ``between`` of `analysis.rates.fit_rate`.
 
     Returns:
-        mode, gap, predicted, guaranteed, fitted, deviation, verdict ("agrees", "discrete",
-        "differs", "unfair", "refused"), verdict_text, notes, crossovers, curve; JSON values only.
+        mode, gap, predicted, guaranteed, fitted, deviation, verdict (a key of
+        `verdicts.VERDICTS`), verdict_text, notes, crossovers, curve; JSON values only.
 
     Raises:
         InputError: If there is no such functional or mode.
@@ -61,11 +62,11 @@ def rate_claim(
     if chosen not in KINDS:
         raise InputError(f"functional = {functional!r} must be one of {', '.join(KINDS)}")
     claim = _compared(result, chosen, threshold, index, window)
-    fair = claim["verdict"] not in ("unfair", "refused")
-    if functional is None and index is None and claim["mode"] is not None and not fair:
+    vague = claim["verdict"] in ("within", "short", "refused")
+    if functional is None and index is None and claim["mode"] is not None and vague:
         other = _compared(result, "amplitude", threshold, index, window)
         if other["verdict"] == "agrees":
-            other["notes"].insert(0, f"The divergence is no fair test here: {claim['reason']}.")
+            other["notes"].insert(0, f"The divergence says less here: {claim['reason']}.")
             claim = other
     claim["notes"] += _notes(result)
     return claim
@@ -76,12 +77,18 @@ def _compared(
 ) -> dict[str, Any]:
     kind = KINDS[functional]
     mode, order = result.mode(index), order_of(kind)
-    fit, refusal = _fitted(result, functional, {"index": index, **window})
+    fit, verdict, reason = fitted(lambda: result.fit_rate(functional, index=index, **window))
+    if result.configuration["source"]:
+        fit, verdict = None, "refused"
+        reason = "the problem has a source, for which no rate is predicted"
     rate = None if mode is None else order * mode.eigenvalue
     discrete = None
     if fit is not None and mode is not None:
         discrete = result.discrete_rate(mode.eigenvalue, fit)
-    verdict, reason = _verdict(result, mode, fit, refusal, rate, discrete, threshold)
+    if fit is not None and rate is None:
+        verdict, reason = "refused", "no mode is known to be excited; ask for more modes"
+    elif fit is not None and rate is not None:
+        verdict, reason = verdict_of(fit, rate, threshold, discrete)
     guarantee = _guarantee(result, functional)
     deviation = None if fit is None or rate is None else fit.rate / rate - 1
     symbol = SYMBOLS[functional]
@@ -105,67 +112,6 @@ def _compared(
         "crossovers": _crossovers(result),
         "curve": _curve(result, functional, mode, guarantee, order),
     }
-
-
-def _fitted(result: Result, functional: str, window: dict[str, Any]) -> tuple[RateFit | None, str]:
-    try:
-        return result.fit_rate(functional, **window), ""
-    except InputError as refusal:
-        return None, str(refusal).removeprefix("fit_rate: ").removeprefix("fit_mode: ")
-
-
-def _verdict(
-    result: Result,
-    mode: ExcitedMode | None,
-    fit: RateFit | None,
-    refusal: str,
-    rate: float | None,
-    discrete: float | None,
-    threshold: float,
-) -> tuple[str, str]:
-    if result.configuration["source"]:
-        return "refused", "the problem has a source, for which no rate is predicted"
-    if fit is None:
-        return "refused", refusal
-    if mode is None or rate is None or result.modes is None:
-        return "refused", "no mode is known to be excited; ask for more modes"
-    leading = result.modes.leader(*fit.window)
-    other = leading is not None and (leading[0] != mode.index or leading[1] < _LEADING)
-    if fit.kind == "quadratic" and leading is not None and other:
-        number = leading[0] + 1
-        if leading[1] < _LEADING:
-            return "unfair", "no mode that was computed leads in the fitted window: ask for more"
-        return "unfair", (
-            f"mode {number} (eigenvalue {result.modes.eigenvalues[leading[0]]:.6g}) leads in "
-            f"the fitted window, not mode {mode.index + 1}"
-        )
-    deviation = abs(fit.rate / rate - 1)
-    if fit.stderr > threshold * rate:
-        return "unfair", (
-            f"the error of the fit, {100 * fit.stderr / rate:.2g} %, is above the threshold: "
-            "other modes have not died out in the window, or the rate still changes"
-        )
-    if deviation <= threshold:
-        return "agrees", ""
-    if discrete is not None and abs(fit.rate / discrete - 1) <= threshold:
-        return "discrete", (
-            f"it agrees with the rate of the stepper, {discrete:.6g}: the time steps, not the "
-            "mode, make the difference"
-        )
-    return "differs", "neither the continuous nor the discrete rate is met"
-
-
-def verdict_sentence(verdict: str, reason: str, deviation: float | None, threshold: float) -> str:
-    """A verdict in words."""
-    limit = f"{100 * threshold:g} % is the threshold"
-    if verdict == "refused":
-        return f"No comparison: {reason}."
-    if verdict == "unfair":
-        return f"Not a fair comparison ({limit}): {reason}."
-    size = f"{100 * (deviation or 0.0):+.2g} %"
-    if verdict == "agrees":
-        return f"The fit agrees with the prediction: it is {size} off, and {limit}."
-    return f"The fit differs from the prediction by {size}, and {limit}: {reason}."
 
 
 def _mode(mode: ExcitedMode) -> dict[str, Any]:

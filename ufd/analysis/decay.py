@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -11,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ufd.analysis.guarantees import Guarantee, Scheme, broken_mass, monitor
+from ufd.analysis.judgement import FEWEST_POINTS, Evidence, Kind, RateFit, order_of
 from ufd.analysis.modes import ExcitedMode, Spectrum
-from ufd.analysis.rates import FEWEST_POINTS, Kind, RateFit, discrete_rate, fit_rate, order_of
+from ufd.analysis.rates import discrete_rate, fit_with
 from ufd.exceptions import InputError
 from ufd.problem.divergences import PowerDivergence
 
@@ -81,33 +80,29 @@ class Decay:
     def fit_rate(
         self, name: str = "divergence", *, index: int | None = None, **window: Any
     ) -> RateFit:
-        """Rate of a decaying series, where the step control resolves it.
+        """Rate of a decaying series, where it is small and the step control resolves it.
+
+        What else the run knows is used: |w - 1| (the rate is read where it is small), the share
+        of the mode, sup and inf of w, the time steps. Not the eigenvalue: it is the prediction.
 
         Args:
             name: chi2, chi2_reverse, divergence, lyapunov, hminus1 (quadratic functionals), or
                 "amplitude", the size of w - 1 in the first excited eigenspace.
             index: The mode whose rate is meant, instead of the first excited: the error of a
                 quadratic functional covers what other modes do to it.
-            **window: ``window`` or ``between`` of `analysis.rates.fit_rate`.
+            **window: ``window`` or ``between`` of `ufd.fit_rate`.
 
         Raises:
-            InputError: If no rate can be given; the message says why.
+            InputError: If no rate can be given; the message says why, and what would do.
         """
         if name not in KINDS or (name != "amplitude" and name not in self.series):
             raise InputError(f"fit_rate: {name!r} is no decaying series of this run")
         if name == "amplitude" and index is not None:
             return self.fit_mode(index, **window)
         mode = self.mode(index)
-        if name != "amplitude":
-            fit = self._fit(self.series[name], KINDS[name], window)
-            if mode is None or self.modes is None:
-                return fit
-            # What other modes do to the rate is known: the error must not be smaller.
-            other = self.modes.mixture(mode.index, *fit.window)
-            return replace(fit, stderr=math.hypot(fit.stderr, other))
-        if mode is None or self.modes is None:
-            raise InputError("fit_rate: no mode is known to be excited; ask for more modes")
-        return self._fit(self.modes.amplitude(mode.index), "amplitude", window)
+        if name == "amplitude" and (mode is None or self.modes is None):
+            raise InputError(f"fit_rate: no mode is known to be excited; {self._remedy}")
+        return self._fit(name, mode, window)
 
     def fit_mode(self, index: int, **window: Any) -> RateFit:
         """Rate of the size of w - 1 in the eigenspace of mode ``index`` (0 is the gap).
@@ -116,7 +111,8 @@ class Decay:
             InputError: If the mode is slaved to the first excited one and never shows its own
                 rate, or if no rate can be given.
         """
-        if self.mode(index) is None or self.modes is None:
+        mode = self.mode(index)
+        if mode is None or self.modes is None:
             raise InputError("fit_mode: no mode is known; set modes")
         slaved = self.modes.master(index)
         if slaved is not None:
@@ -125,7 +121,7 @@ class Decay:
                 f"fit_mode: mode {index + 1} (eigenvalue {own:.6g}) is slaved: it ends {ends} the "
                 f"rate {slaved[0]:.6g}, and its own rate is never seen"
             )
-        return self._fit(self.modes.amplitude(index), "amplitude", window)
+        return self._fit("amplitude", mode, window)
 
     def mode(self, index: int | None) -> ExcitedMode | None:
         """The first excited mode, or the one that is asked for."""
@@ -136,8 +132,45 @@ class Decay:
             raise InputError(f"index = {index!r}: the run knows the modes 0 to {count - 1}")
         return self.modes.mode(index)
 
-    def _fit(self, values: Array, kind: Kind, window: dict[str, Any]) -> RateFit:
+    @property
+    def _remedy(self) -> str:
+        """What a run can be asked for when its modes are not known, or not enough of them."""
+        known = 0 if self.modes is None else len(self.modes.eigenvalues)
+        return f"ask for modes={max(2 * known, 6)}"
+
+    def _evidence(self, name: str, mode: ExcitedMode | None, end: int) -> Evidence:
+        """What the first ``end`` steps tell of a functional beside its values."""
+        series = {key: array[:end] for key, array in self.series.items()}
+        distance, m = np.sqrt(series["chi2"]), self.divergence.m
+        share, quotient, neglected = None, None, distance
+        if self.modes is None or mode is None:
+            top, bottom = series["max_ratio"] - 1, 1 - series["min_ratio"]
+            quotient = np.log(np.maximum(top, 1e-300)) - np.log(np.maximum(bottom, 1e-300))
+        else:
+            size = np.maximum(self.modes.amplitude(mode.index)[:end], 1e-300)
+            if name == "amplitude":
+                neglected = series["chi2"] / size
+            elif name == "hminus1":
+                share = size**2 / mode.eigenvalue / series["hminus1"]
+            else:
+                share = size**2 / series["chi2"]
+        # To second order the nonlinearity drives a mode by (1 - m)/2 of the square of w - 1.
+        return Evidence(
+            distance=distance,
+            share=share,
+            nonlinearity=abs(1 - m) / 2 * neglected / order_of(KINDS[name]),
+            quotient=quotient,
+            blur=np.zeros(end),
+            stepped=lambda rate, t: self._stepped(rate / order_of(KINDS[name]), t, KINDS[name]),
+            remedy="" if share is None and quotient is None else self._remedy,
+        )
+
+    def _fit(self, name: str, mode: ExcitedMode | None, window: dict[str, Any]) -> RateFit:
         """Fit up to the time at which |w - 1| is not resolved any more."""
+        kind, values = KINDS[name], self.series.get(name)
+        if values is None:
+            assert mode is not None and self.modes is not None
+            values = self.modes.amplitude(mode.index)
         least = self._resolution if self.configuration["solver"]["dt"] else _CONTROLLED
         distance = np.sqrt(self.series["chi2"])
         below = np.flatnonzero(distance <= least)
@@ -151,22 +184,25 @@ class Decay:
                 why = f"the run has {end - 1} steps only"
             raise InputError(f"fit_rate: {why}; {FEWEST_POINTS} values needed")
         try:
-            floor = self._resolution ** order_of(kind)
-            return fit_rate(self.series["t"][:end], values[:end], floor=floor, kind=kind, **window)
+            known, floor = self._evidence(name, mode, end), self._resolution ** order_of(kind)
+            t = self.series["t"][:end]
+            return fit_with(t, values[:end], known, floor=floor, kind=kind, **window)
         except InputError as refusal:
             if end == len(distance):
                 raise
             t = self.series["t"][end]
-            raise InputError(f"{refusal} (from t = {t:.4g} on |w - 1| < {least:g})") from None
+            raise type(refusal)(f"{refusal} (from t = {t:.4g} on |w - 1| < {least:g})") from None
+
+    def _stepped(self, rate: float, t: Array, kind: Kind) -> float:
+        """What the stepper makes of an amplitude's rate over the ends of steps."""
+        solver = self.configuration["solver"]
+        return discrete_rate(rate, t, solver["stepper"], kind=kind, controlled=solver["dt"] is None)
 
     def discrete_rate(self, rate: float, fit: RateFit) -> float:
         """What the stepper makes of an amplitude's exact rate within the window of a fit."""
-        t, solver = self.series["t"], self.configuration["solver"]
+        t = self.series["t"]
         inside = t[(t >= fit.window[0]) & (t <= fit.window[1])]
-        controlled = solver["dt"] is None
-        return discrete_rate(
-            rate, inside, solver["stepper"], kind=fit.kind or "amplitude", controlled=controlled
-        )
+        return self._stepped(rate, inside, fit.kind or "amplitude")
 
     def guarantees(self, gap: float | None = None) -> list[Guarantee]:
         """Every guaranteed functional against its envelope.

@@ -35,7 +35,7 @@ def rate_document(
     refused = [
         {"title": c["title"], "reason": c["verdict_text"], "command": c["command"]}
         for c in claims
-        if c["verdict"] == "refused"
+        if c["verdict"] in ("short", "refused")
     ]
     return {
         "title": title,

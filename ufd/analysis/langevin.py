@@ -10,20 +10,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ufd.analysis.judgement import Evidence, RateFit
 from ufd.analysis.meanfield import MeanFieldRun, States
-from ufd.analysis.rates import RateFit, fit_rate
+from ufd.analysis.pages import with_error
+from ufd.analysis.rates import fit_with
 from ufd.analysis.runs import damaged, read_run, read_summary
+from ufd.analysis.verdicts import reason_of
 from ufd.exceptions import InputError
 
 Array = NDArray[np.float64]
-# Differences of free energies below this part of the first are round-off.
+# Differences of free energies below this part of the first may be round-off, or an error of the
+# mass.
 _FLOOR = 1e-11
 # A gap may exceed what bounds it by this share: errors of the steps.
 _ALLOWANCE = 1e-3
-# A mode is in a run from this share of sqrt(2 (G - G*)) on, and leads from this share of G - G* on.
-_SHARE, _LEADS = 1e-6, 0.9
-# Squares of amplitudes are resolved to this part of the first.
-_RESOLVED = 1e-12
+# A mode is in a run from this share of sqrt(2 (G - G*)) on.
+_SHARE = 1e-6
+# Of the square of an amplitude, round-off is this part of the first.
+_SQUARES = 1e-14
+# Fits end so far above what may be round-off that it cannot move a rate or its error.
+_MARGIN = 30.0
 
 
 @dataclass(eq=False)
@@ -114,8 +120,7 @@ class LangevinRun(MeanFieldRun):
         """The measured rate of G - G*, or of the square of the first mode in the run.
 
         Args:
-            of: "gap", "amplitude", or None: the gap where that mode leads in the fitted window,
-                else the amplitude.
+            of: "gap", "amplitude", or None: whichever of the two is more certain.
             **window: Arguments of `ufd.fit_rate`.
 
         Raises:
@@ -123,21 +128,42 @@ class LangevinRun(MeanFieldRun):
         """
         if of not in (None, "gap", "amplitude"):
             raise InputError(f"of = {of!r} must be 'gap' or 'amplitude'")
-        gap, t = self.gap(), self.series["t"]
-        square = self.series["amplitudes"][:, self.excited()] ** 2 / 2
-        floor = self._floor()
-        if of != "amplitude":
-            try:
-                found = fit_rate(t, gap, **{"floor": floor, "kind": "quadratic", **window})
-                inside = (t >= found.window[0]) & (t <= found.window[1])
-                if of == "gap" or np.min(square[inside] / gap[inside]) > _LEADS:
-                    return found
-            except InputError:
-                if of == "gap":
-                    raise
-        return fit_rate(
-            t, square, **{"floor": _RESOLVED * square[0], "kind": "quadratic", **window}
+        if of is not None:
+            return self._fit(of, window)
+        try:
+            whole = self._fit("gap", window)
+        except InputError:
+            return self._fit("amplitude", window)
+        try:
+            single = self._fit("amplitude", window)
+        except InputError:
+            return whole
+        return min(whole, single, key=lambda fit: fit.stderr)
+
+    def _fit(self, of: str, window: dict[str, Any]) -> RateFit:
+        """Judge G - G*, or the square of the first mode in the run, where they are resolved."""
+        size = np.abs(self.series["amplitudes"][:, self.excited()])
+        square = size**2 / 2
+        if of == "gap":
+            values, least = self.gap(), self._floor()
+        else:
+            values, least = square, _SQUARES * square[0]
+        below = np.flatnonzero(values <= least)
+        end = int(below[0]) if len(below) else len(values)
+        # Where G - G* is round-off, the mode alone tells how far the end is.
+        gap, size, square = np.maximum(self.gap(), square)[:end], size[:end], square[:end]
+        # tau KL(mu|mu*) is at most G - G*, and mu/mu* - 1 is about sqrt(2 KL) in L2(mu*).
+        distance = np.sqrt(2 * gap / self.series["temperature"][:end])
+        small = np.maximum(size / np.sqrt(self.series["temperature"][:end]), 1e-300)
+        known = Evidence(
+            distance=distance,
+            share=square / gap if of == "gap" else None,
+            nonlinearity=distance / 4 if of == "gap" else distance**2 / small / 4,
+            blur=np.minimum(least / values[:end], 1.0),
+            remedy="ask for more rates",
         )
+        options: dict[str, Any] = {"floor": _MARGIN * least, "kind": "quadratic", **window}
+        return fit_with(self.series["t"][:end], values[:end], known, **options)
 
     def _floor(self) -> float:
         """What is round-off of G - G*."""
@@ -163,9 +189,9 @@ class LangevinRun(MeanFieldRun):
         known, rates = self.fixed_point, self.guaranteed_rates()
         try:
             fit = self.fit_rate()
-            measured = f"measured {fit.rate:.5g} +- {fit.stderr:.1g}"
+            measured = f"measured {with_error(fit.rate, fit.stderr)}".replace("±", "+-")
         except InputError as refusal:
-            measured = "not measured: " + str(refusal).removeprefix("fit_rate: ")
+            measured = f"not measured: {reason_of(refusal)}"
         return (
             f"G - G* falls at the rate 2 e = {self.local_rate():.5g} in the end ({measured}); "
             f"guaranteed {rates[0]:.3g} at the start, {rates[-1]:.3g} at the end"

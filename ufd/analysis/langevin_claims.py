@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ufd.analysis.claims import THRESHOLD, verdict_sentence
+from ufd.analysis.claims import THRESHOLD
 from ufd.analysis.langevin import LangevinRun
-from ufd.exceptions import InputError
+from ufd.analysis.verdicts import fitted, verdict_of, verdict_sentence
 
 _POINTS = 160
 
@@ -25,18 +25,10 @@ def langevin_claim(run: LangevinRun, *, threshold: float = THRESHOLD) -> dict[st
     """
     index, rate = run.excited(), run.local_rate()
     known = run.fixed_point or {}
-    try:
-        fit, refusal = run.fit_rate(), ""
-    except InputError as error:
-        fit, refusal = None, str(error).removeprefix("fit_rate: ")
-    verdict, reason, deviation = "refused", refusal, None
+    (fit, verdict, reason), deviation = fitted(run.fit_rate), None
     if fit is not None:
         deviation = fit.rate / rate - 1
-        verdict, reason = "differs", "the local rate is not met"
-        if fit.stderr > threshold * rate:
-            verdict, reason = "unfair", "the error of the fit is above the threshold"
-        elif abs(deviation) <= threshold:
-            verdict, reason = "agrees", ""
+        verdict, reason = verdict_of(fit, rate, threshold)
     gap, t, envelope = run.gap(), run.series["t"], run.envelope()
     seen = np.flatnonzero(gap > 0)
     few = np.unique(np.linspace(0, max(len(seen) - 1, 0), _POINTS).round().astype(int))

@@ -128,35 +128,6 @@ class Spectrum:
         value = float(self.eigenvalues[group].mean())
         return ExcitedMode(group[0], value, len(group), share, self.names[group[0]], hidden)
 
-    def leader(self, first: float, last: float) -> tuple[int, float] | None:
-        """The mode that leads in [first, last], and its least share of |w - 1| there."""
-        groups, share, _ = self.shares()
-        inside = (self.t >= first) & (self.t <= last)
-        if not inside.any() or not groups:
-            return None
-        least = share[inside].min(axis=0)
-        best = int(np.argmax(least))
-        return groups[best][0], float(least[best])
-
-    def mixture(self, index: int, first: float, last: float) -> float:
-        """By how much other modes may move the rate of a quadratic functional in [first, last].
-
-        The mean of 2 sum_j |lambda_j - lambda| a_j^2 / |w - 1|^2, lambda that of mode ``index``;
-        what is in no known mode counts with the last eigenvalue at least.
-        """
-        inside = (self.t >= first) & (self.t <= last)
-        if not inside.any():
-            return 0.0
-        gaps = np.abs(self.eigenvalues - self.eigenvalues[index])
-        gaps[self.group_of(index)] = 0.0
-        energy = self.amplitudes[inside] ** 2
-        whole = np.maximum(self.distance[inside] ** 2, 1e-300)
-        unknown = np.maximum(whole - energy.sum(axis=1), 0.0)
-        # Round-off of the sums is no mode.
-        unknown[unknown < 1e-12 * whole] = 0.0
-        beyond = max(gaps[-1], float(self.eigenvalues[index]))
-        return float(np.mean(2 * (energy @ gaps + unknown * beyond) / whole))
-
     def crossovers(self) -> list[Crossover]:
         """When the lead passes for good from one allowed eigenspace to another."""
         groups, share, seen = self.shares()

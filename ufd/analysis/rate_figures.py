@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ufd.analysis.pages import number, percent, with_error
 from ufd.analysis.svg import SETTINGS, inline_svg
+from ufd.analysis.verdicts import VERDICTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,11 +21,12 @@ Array = NDArray[np.float64]
 Claim = Mapping[str, Any]
 
 # Colour and marker differ both, for print in grey and for eyes that do not part the colours.
-VERDICTS = {
+MARKS = {
     "agrees": ("#2a6db0", "o"),
+    "within": ("#3d8f8a", "v"),
     "discrete": ("#5b4a9e", "s"),
     "differs": ("#c0392b", "D"),
-    "unfair": ("#b7791f", "^"),
+    "short": ("#b7791f", "^"),
     "refused": ("#6f6f6f", "X"),
 }
 _PALETTE = (
@@ -40,7 +42,7 @@ def claim_figure(claim: Claim) -> str:
     curve, fitted, predicted = claim["curve"], claim["fitted"], claim["predicted"]
     t, value = _positive(curve["t"], curve["value"])
     with _figure((5.0, 3.3)) as (figure, axes):
-        colour = VERDICTS[claim["verdict"]][0]
+        colour = MARKS[claim["verdict"]][0]
         axes.plot(t, value, color=colour, lw=1.8, label=claim["functional"])
         tops = [value.max(initial=0.0)]
         if curve["envelope"] is not None:
@@ -111,18 +113,18 @@ def section_figure(section: str, claims: Sequence[tuple[int, Claim]]) -> str:
         for i, (n, claim) in enumerate(chosen):
             t, value = _positive(claim["curve"]["t"], claim["curve"]["value"])
             x, y = claim["predicted"]["continuous"] * (t - t[0]), value / value[0]
-            colour = _PALETTE[i] if few else VERDICTS[claim["verdict"]][0]
+            colour = _PALETTE[i] if few else MARKS[claim["verdict"]][0]
             (line,) = axes.plot(x, y, color=colour, lw=1.5 if few else 0.8)
             line.set_gid(f"curve-{claim['id']}")
             line.set_url(f"#{claim['id']}")
             # Of many alike, those that do not agree lie on top.
-            line.set_zorder(2 + list(VERDICTS).index(claim["verdict"]) / 10)
+            line.set_zorder(2 + list(MARKS).index(claim["verdict"]) / 10)
             line.set_label(f"{n}  {_cut(claim['title'])}" if few else "_")
             longest, lowest = max(longest, x[-1]), min(lowest, y.min())
             highest = max(highest, y.max())
         if not few:
             for verdict in sorted({claim["verdict"] for _, claim in chosen}):
-                axes.plot([], [], color=VERDICTS[verdict][0], label=verdict)
+                axes.plot([], [], color=MARKS[verdict][0], label=VERDICTS[verdict])
         x = np.array([0.0, min(longest, 1 - np.log(lowest))])
         axes.plot(x, np.exp(-x), color="black", lw=1.2, ls="--", label="exp(-x)", zorder=9)
         _log_axis(axes, lowest, highest)
@@ -150,13 +152,13 @@ def deviation_figure(claims: Sequence[tuple[int, Claim]]) -> str:
         axes.vlines(x, low, high, color="#999999", lw=1)
         axes.hlines(limits, x - 0.5, x + 0.5, color="#c0392b", lw=1.2, label="threshold")
         for i, (_, claim) in enumerate(chosen):
-            colour, marker = VERDICTS[claim["verdict"]]
+            colour, marker = MARKS[claim["verdict"]]
             (point,) = axes.plot(x[i], max(sizes[i], floor), marker, color=colour, ms=5.5)
             point.set_gid(f"point-{claim['id']}")
             point.set_url(f"#{claim['id']}")
-        for verdict, (colour, marker) in VERDICTS.items():
+        for verdict, (colour, marker) in MARKS.items():
             if any(claim["verdict"] == verdict for _, claim in chosen):
-                axes.plot([], [], marker, color=colour, ms=5.5, label=verdict)
+                axes.plot([], [], marker, color=colour, ms=5.5, label=VERDICTS[verdict])
         _log_axis(axes, floor, top)
         axes.set_ylim(floor, top)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
@@ -229,4 +231,5 @@ def _hints(claims: Sequence[tuple[int, Claim]]) -> dict[str, str]:
 
 
 def _hint(n: int, claim: Claim) -> str:
-    return f"{n}  {claim['title']}: {claim['verdict']}, deviation {percent(claim['deviation'])}"
+    verdict = VERDICTS[claim["verdict"]]
+    return f"{n}  {claim['title']}: {verdict}, deviation {percent(claim['deviation'])}"

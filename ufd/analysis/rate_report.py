@@ -20,13 +20,13 @@ from ufd.analysis.pages import (
     write_pages,
 )
 from ufd.analysis.rate_figures import (
-    VERDICTS,
     Claim,
     claim_figure,
     deviation_figure,
     drawable,
     section_figure,
 )
+from ufd.analysis.verdicts import VERDICTS, error_in_words
 from ufd.exceptions import InputError
 
 _SUMMARY = (
@@ -72,6 +72,7 @@ def write_rate_report(document: Mapping[str, Any], directory: Path, name: str = 
             "title": document["title"],
             "name": name,
             "introduction": document["introduction"],
+            "verdicts": VERDICTS,
             "headline": _headline(document["claims"]),
             "counts": _counts(document),
             "summary": {"columns": _SUMMARY, "rows": [_row(n, claim) for n, claim in claims]},
@@ -122,7 +123,8 @@ def _counts(document: Mapping[str, Any]) -> list[str]:
     lines = [f"{verdicts['differs']} {'differs' if verdicts['differs'] == 1 else 'differ'}"]
     if verdicts["discrete"]:
         lines.insert(0, f"{verdicts['discrete']} with the rate of the time stepper only")
-    lines += [f"{verdicts[verdict]} {verdict}" for verdict in ("unfair", "refused")]
+    lines.insert(0, f"{verdicts['within']} within the error of the fit only")
+    lines += [f"{verdicts[verdict]} {VERDICTS[verdict]}" for verdict in ("short", "refused")]
     lines.append(f"{len(document['omitted'])} failed or omitted")
     bounds = [claim["guaranteed"] for claim in document["claims"] if claim["guaranteed"]]
     held = sum(bound["holds"] for bound in bounds)
@@ -162,7 +164,7 @@ def _row(n: int, claim: Claim) -> dict[str, Any]:
             Cell(_fit(claim), None if fitted is None else fitted["rate"]),
             Cell(percent(claim["deviation"]), claim["deviation"]),
             Cell(f"{100 * threshold:.3g} %", threshold),
-            Cell(claim["verdict"], list(VERDICTS).index(claim["verdict"])),
+            Cell(VERDICTS[claim["verdict"]], list(VERDICTS).index(claim["verdict"])),
         ],
     }
 
@@ -199,6 +201,7 @@ def _facts(claim: Claim) -> list[tuple[str, str]]:
         first, last = fitted["window"]
         where = f"t in [{number(first, 4)}, {number(last, 4)}], {fitted['points']} points"
         facts.append(("fitted window", where))
+        facts.append(("error of the fit", error_in_words(fitted)))
     facts.append(("deviation", percent(claim["deviation"])))
     facts.append(("threshold", f"{100 * claim['threshold']:.3g} %"))
     facts += [

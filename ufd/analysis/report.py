@@ -11,8 +11,9 @@ import numpy as np
 
 from ufd.analysis import plotting
 from ufd.analysis.claims import rate_claim
-from ufd.analysis.pages import fill_pages, short, write_pages
+from ufd.analysis.pages import fill_pages, short, with_error, write_pages
 from ufd.analysis.results import Result
+from ufd.analysis.verdicts import error_in_words
 from ufd.exceptions import InputError
 from ufd.problem.diffusion import UltraFastDiffusion
 
@@ -75,16 +76,14 @@ def write_report(result: Result, directory: Path) -> Path:
 def _headline(result: Result, claim: Mapping[str, Any]) -> str:
     fit, predicted = claim["fitted"], claim["predicted"]
     if fit is None:
-        return f"{result.status.value} No rate was fitted: {claim['reason']}."
+        return f"{result.status.value} No rate is given: {claim['reason']}."
     word = _WORDS.get(claim["functional"], claim["functional"])
-    text = f"{word[0].upper()}{word[1:]} decays at the rate {_fitted(fit)}"
+    text = (
+        f"{word[0].upper()}{word[1:]} decays at the rate {with_error(fit['rate'], fit['stderr'])}"
+    )
     if predicted is not None:
         text += f"; theory predicts {predicted['continuous']:.6g}"
     return f"{text}. {result.status.value}"
-
-
-def _fitted(fit: Mapping[str, Any]) -> str:
-    return f"{fit['rate']:.8g} ± {fit['stderr']:.1e}"
 
 
 def _sphere(dim: int) -> str:
@@ -153,7 +152,9 @@ def _rates(claim: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         where = f"t in [{fit['window'][0]:.4g}, {fit['window'][1]:.4g}], {fit['points']} points"
         if claim["deviation"] is not None:
             where += f"; {100 * claim['deviation']:+.3g} % off the prediction"
-        rows.append(("fitted rate", _fitted(fit), where))
+        rows.append(("fitted rate", with_error(fit["rate"], fit["stderr"]), where))
+        if fit["stderr"] > claim["threshold"] * fit["rate"]:
+            rows.append(("error of the fit", error_in_words(fit), ""))
     return rows
 
 

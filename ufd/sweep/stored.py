@@ -14,8 +14,10 @@ from pathlib import Path
 from mpi4py import MPI
 
 from ufd.analysis.claims import rate_claim
+from ufd.analysis.pages import with_error
 from ufd.analysis.results import FIELDS
 from ufd.analysis.runs import CHECKPOINT, RUN, SERIES, read_status
+from ufd.analysis.verdicts import VERDICTS
 from ufd.config import Case
 from ufd.evolution.evolve import StopReason
 from ufd.exceptions import StorageError, UfdError
@@ -42,8 +44,8 @@ def summary_of(directory: Path) -> str:
     if fit is None:
         return ", ".join([*parts, f"fitted none: {claim['reason']}"])
     off = "" if claim["deviation"] is None else f" ({100 * claim['deviation']:+.3f} %)"
-    fitted = f"fitted {fit['rate']:.7g} +- {fit['stderr']:.1e}{off}"
-    return ", ".join([*parts, fitted, claim["verdict"]])
+    fitted = f"fitted {with_error(fit['rate'], fit['stderr'])}{off}".replace("±", "+-")
+    return ", ".join([*parts, fitted, VERDICTS[claim["verdict"]]])
 
 
 def found(jobs: Sequence[Job], cases: Sequence[Case]) -> dict[int, Outcome]:
