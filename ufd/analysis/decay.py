@@ -149,7 +149,7 @@ class Decay:
         else:
             size = np.maximum(self.modes.amplitude(mode.index)[:end], 1e-300)
             if name == "amplitude":
-                neglected = series["chi2"] / size
+                neglected = self.modes.driven(mode.index)[:end] / size
             elif name == "hminus1":
                 share = size**2 / mode.eigenvalue / series["hminus1"]
             else:

@@ -155,7 +155,7 @@ class _Window:
         if known.nonlinearity is not None:
             eta = known.nonlinearity
             mean = float(np.sum((eta[1:] + eta[:-1]) / 2 * np.diff(t))) / (t[-1] - t[0])
-            self.parts["nonlinearity"] = self.rate * mean
+            self.parts["nonlinearity"] = float(self.rate * mean)
         if known.stepped is not None:
             self.parts["time steps"] = abs(known.stepped(self.rate, t) - self.rate)
 

@@ -29,7 +29,7 @@ _SHARE = 1e-6
 # Of the square of an amplitude, round-off is this part of the first.
 _SQUARES = 1e-14
 # Fits end so far above what may be round-off that it cannot move a rate or its error.
-_MARGIN = 30.0
+_MARGIN = 1000.0
 
 
 @dataclass(eq=False)

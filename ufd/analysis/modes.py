@@ -202,6 +202,23 @@ class Spectrum:
         third = 3 * mode.eigenvalue
         return (third, False) if own > third else None
 
+    def driven(self, index: int) -> Array:
+        """Size of the square of w - 1 in the eigenspace of mode ``index``, (n,).
+
+        The nonlinearity drives the eigenspace by (1 - m)/2 of it, to second order. What no known
+        mode holds counts in full, and so does the third order.
+        """
+        known = len(self.coupling)
+        group = [k for k in self.group_of(index) if k < known]
+        a = self.amplitudes[:, :known]
+        energy = np.sum(a**2, axis=1)
+        rest = np.maximum(self.distance**2 - energy, 0.0)
+        if not group:
+            return self.distance**2
+        square = np.einsum("kij,ni,nj->nk", self.coupling[group], a, a)
+        beyond = rest + 2 * np.sqrt(rest * energy) + self.distance**3
+        return np.linalg.norm(square, axis=1) + beyond
+
     def amplitude(self, index: int) -> Array:
         """Size of w - 1 in the eigenspace of mode ``index``, (n,)."""
         return np.linalg.norm(self.amplitudes[:, self.group_of(index)], axis=1)

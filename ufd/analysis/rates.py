@@ -116,24 +116,36 @@ def fit_with(
     if chosen is not None:
         time, value, known = time[chosen], value[chosen], known.part(chosen)
     low = np.flatnonzero(value <= limit)
-    if len(low):
-        if chosen is not None:
-            raise InputError(
-                f"fit_rate: at t = {time[low[0]]:g} the value {value[low[0]]:.1e} is at or "
-                f"below the floor {limit:.1e}; end the window before"
-            )
-        if low[0] < FEWEST_POINTS:
-            raise InputError(
-                f"fit_rate: {low[0]} values lie above the floor {limit:.1e}; {FEWEST_POINTS} needed"
-            )
+    if len(low) and chosen is not None:
+        raise InputError(
+            f"fit_rate: at t = {time[low[0]]:g} the value {value[low[0]]:.1e} is at or "
+            f"below the floor {limit:.1e}; end the window before"
+        )
     if chosen is None:
-        # Next to the floor round-off bends the curve.
-        bent = np.flatnonzero(value <= limit / _BLUR)
-        end = bent[0] if len(bent) and bent[0] >= FEWEST_POINTS else (*low, len(value))[0]
-        time, value, known = time[:end], value[:end], known.part(slice(end))
+        # Next to a floor round-off bends the curve, unless it is known by how much.
+        above = _above(value, limit, limit / _BLUR if known.blur is None else limit)
+        if above.stop - above.start < FEWEST_POINTS:
+            raise InputError(
+                f"fit_rate: {above.stop - above.start} values lie above the floor {limit:.1e}; "
+                f"{FEWEST_POINTS} needed"
+            )
+        time, value, known = time[above], value[above], known.part(above)
     if floor is not None and known.blur is None:
         known = replace(known, blur=limit / value)
     return judged(time, np.log(value), kind, known, asked=chosen is not None)
+
+
+def _above(value: Array, limit: float, enough: float) -> slice:
+    """The values about the largest that are above the floor, and end above what is enough."""
+    peak = int(np.argmax(value))
+    before = np.flatnonzero(value[:peak] <= limit)
+    after = np.flatnonzero(value[peak:] <= limit)
+    first = int(before[-1]) + 1 if len(before) else 0
+    last = peak + int(after[0]) if len(after) else len(value)
+    bent = np.flatnonzero(value[peak:last] <= enough)
+    if len(bent) and peak + bent[0] - first >= FEWEST_POINTS:
+        last = peak + int(bent[0])
+    return slice(first, last)
 
 
 def _chosen(
