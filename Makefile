@@ -39,19 +39,24 @@ test-all: $(READY) ## Run every test, the slow ones too
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: $(READY) ## Run the convergence-rate report on $(RANKS) ranks (minutes)
-	@$(BIN)/mpirun -n $(RANKS) $(BIN)/python benchmarks/convergence_rates.py --again
+bench: $(READY) ## Run the convergence-rate report on $(RANKS) ranks (minutes; RECORD=--record)
+	@$(BIN)/mpirun -n $(RANKS) $(BIN)/python benchmarks/convergence_rates.py --again $(RECORD)
 
-bench-all: bench ## Run every benchmark and rebuild its tables (hours; TORCH=PYTHON)
-	@for script in benchmarks/circle_*.py benchmarks/sphere_mixture.py benchmarks/sphere_front.py \
+# A claim that does not hold fails the whole, once all have been tried.
+bench-all: $(READY) ## Run every benchmark (hours; TORCH=PYTHON, RECORD=--record)
+	@failed=; $(BIN)/mpirun -n $(RANKS) $(BIN)/python benchmarks/convergence_rates.py --again $(RECORD) || failed=bench; \
+	for script in benchmarks/circle_*.py benchmarks/sphere_mixture.py benchmarks/sphere_front.py \
 	    benchmarks/particles_*.py benchmarks/meanfield_*.py benchmarks/few_neurons.py \
 	    benchmarks/noisy_training.py benchmarks/contrast_page.py benchmarks/two_timescale.py benchmarks/ensemble_ranks.py \
-	    benchmarks/mpi_scaling.py; do \
-	    echo "== $$script"; $(BIN)/python $$script || exit 1; done
-	@if $(BIN)/python -c "import ngsolve" 2>/dev/null; then $(BIN)/python benchmarks/sphere_vs_peers.py; \
-	    else echo "benchmarks/sphere_vs_peers.py left out: pip install '.[bench]' brings NGSolve"; fi
-	@if [ -n "$(TORCH)" ]; then $(BIN)/python benchmarks/varpro_vs_paper.py --torch $(TORCH); \
-	    else echo "benchmarks/varpro_vs_paper.py left out: TORCH=PYTHON names one with torch"; fi
+	    benchmarks/rate_judgement.py benchmarks/mpi_scaling.py; do \
+	    echo "== $$script"; $(BIN)/python $$script $(RECORD) || failed="$$failed $$script"; done; \
+	if $(BIN)/python -c "import ngsolve" 2>/dev/null; \
+	then $(BIN)/python benchmarks/sphere_vs_peers.py $(RECORD) || failed="$$failed sphere_vs_peers"; \
+	else echo "benchmarks/sphere_vs_peers.py left out: pip install '.[bench]' brings NGSolve"; fi; \
+	if [ -n "$(TORCH)" ]; \
+	then $(BIN)/python benchmarks/varpro_vs_paper.py --torch $(TORCH) $(RECORD) || failed="$$failed varpro_vs_paper"; \
+	else echo "benchmarks/varpro_vs_paper.py left out: TORCH=PYTHON names one with torch"; fi; \
+	[ -z "$$failed" ] || { echo "not all claims hold:$$failed"; exit 1; }
 
 clean: ## Remove the environment and all results
 	rm -rf $(VENV) output

@@ -16,7 +16,7 @@ import shutil
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from support.record import RESULTS, Claim, Table, record
+from support.record import Claim, Table, launch, record, results
 
 import ufd
 from ufd.analysis.contrast import Contrast
@@ -54,14 +54,14 @@ def judge(found: Contrast, place: str) -> list[Claim]:
     ]  # fmt: skip
 
 
-def main() -> None:
+def run() -> list[Claim]:
+    """Measure and record."""
     claims, tables = [], []
     for place, (problem, end, densities) in CASES.items():
         found = ufd.contrast(problem, MIXED, end, densities=densities)
-        RESULTS.mkdir(exist_ok=True)
-        page = write_contrast_report(found, RESULTS)
+        page = write_contrast_report(found, results())
         for kind in ("html", "md"):
-            shutil.move(page.with_suffix(f".{kind}"), RESULTS / f"contrast_{place}.{kind}")
+            shutil.move(page.with_suffix(f".{kind}"), results() / f"contrast_{place}.{kind}")
         claims += judge(found, place)
         rows = [[m.name, m.clock, m.predicted, m.measured, m.error, m.deviation, m.t[-1],
                  m.to_teacher[-1], m.floor or None] for m in found.methods]  # fmt: skip
@@ -69,7 +69,8 @@ def main() -> None:
                    "last t", "MMD to the teacher", "floor of its atoms"]  # fmt: skip
         tables.append(Table(place, columns, rows))
     record("contrast", "One teacher, learned in several ways", claims, tables, {"lam": 1e-3})
+    return claims
 
 
 if __name__ == "__main__":
-    main()
+    launch(run, __doc__)

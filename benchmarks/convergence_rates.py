@@ -18,8 +18,8 @@ It resumes: what output/convergence-rates holds is not run again; --again clears
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ from mpi4py import MPI
 from support import orders
 from support.noisy_cases import SECTION, NoisyRun, noisy_claims, noisy_runs
 from support.rate_cases import EXPONENTS, SMALL, Family, Run, quick, slow, small
-from support.record import RESULTS, Claim
+from support.record import Claim, launch, results
 
 import ufd
 from ufd.analysis.claims import rate_claim
@@ -259,17 +259,25 @@ def run(
         document = _document(pairs, outcomes, sections, tables, noise, settings, comm.size)
         claims = _gates(document)
         document["tables"].insert(0, _table_of(claims))
-        RESULTS.mkdir(exist_ok=True)
-        page = write_rate_report(document, RESULTS, "convergence_rates")
+        page = write_rate_report(document, results(), "convergence_rates")
         for c in claims:
             print(f"{'holds' if c.holds else 'FAILS':<6} {c.text} ({c.threshold}): {c.measured}")
         print(f"{time.perf_counter() - begin:.0f} s; report in {page}")
     return comm.bcast(claims)
 
 
-if __name__ == "__main__":
-    ufd.abort_on_error()
-    if "--again" in sys.argv and MPI.COMM_WORLD.rank == 0:
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--full", action="store_true", help="finer order tables, and a front")
+    parser.add_argument("--again", action="store_true", help=f"clear {OUTPUT} first")
+
+
+def _run(full: bool, again: bool) -> list[Claim]:
+    if again and MPI.COMM_WORLD.rank == 0:
         shutil.rmtree(OUTPUT, ignore_errors=True)
     MPI.COMM_WORLD.Barrier()
-    run(full="--full" in sys.argv)
+    return run(full=full, output=OUTPUT)
+
+
+if __name__ == "__main__":
+    ufd.abort_on_error()
+    launch(_run, __doc__, _options)

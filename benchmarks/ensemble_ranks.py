@@ -20,7 +20,7 @@ from statistics import median
 
 import numpy as np
 from mpi4py import MPI
-from support.record import Claim, Table, record
+from support.record import Claim, Table, launch, record
 
 import ufd
 from ufd.launch import own_mpirun
@@ -60,14 +60,17 @@ def launched(ranks: int) -> tuple[float, list[float]]:
     return tuple(json.loads(done.stdout.splitlines()[-1]))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--worker", action="store_true", help="one ensemble on these ranks")
-    if parser.parse_args().worker:
+
+
+def run(worker: bool = False) -> list[Claim]:
+    """Measure and record; a worker only measures."""
+    if worker:
         outcome = ensemble()
         if MPI.COMM_WORLD.rank == 0:
             print(json.dumps(outcome))
-        return
+        return []
     runs = {ranks: [launched(ranks) for _ in range(REPEATS)] for ranks in (1, 2)}
     seconds = {ranks: median(time for time, _ in found) for ranks, found in runs.items()}
     apart = float(np.abs(np.subtract(runs[1][0][1], runs[2][0][1])).max())
@@ -81,7 +84,8 @@ def main() -> None:
     rows = [[ranks, *sorted(time for time, _ in found)] for ranks, found in runs.items()]
     table = Table("Wall seconds", ["ranks", "fastest", "median", "slowest"], rows)
     record("ensemble_ranks", "Ensembles over ranks", claims, [table], {"seeds": SEEDS})
+    return claims
 
 
 if __name__ == "__main__":
-    main()
+    launch(run, __doc__, _options)

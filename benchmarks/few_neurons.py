@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from scipy.stats import binom, fisher_exact
-from support.record import Claim, Table, cpu_seconds, record
+from support.record import Claim, Table, cpu_seconds, launch, record
 
 import ufd
 from ufd.jumps.descent import Descent
@@ -185,18 +185,20 @@ def variants() -> tuple[list[Claim], Table]:
     return claims, Table("eps = 1 and 0.01, 20 seeds", columns, rows)
 
 
-def main() -> None:
+def run() -> list[Claim]:
+    """Measure and record."""
     claims, table = recovery()
     more, second = floor()
     last, third = variants()
+    claims += [*more, *speed(), *limit(), *last]
     record(
-        "few_neurons", "Few neurons at two timescales",
-        [*claims, *more, *speed(), *limit(), *last], [table, second, third],
+        "few_neurons", "Few neurons at two timescales", claims, [table, second, third],
         {"eta": ETA, "neurons": WIDTH, "h": 1e-5},
         ["The condition is sufficient, not necessary. The targets of the sums are our own: three "
          "jumps of +-2 at random places in each coordinate."],
     )  # fmt: skip
+    return claims
 
 
 if __name__ == "__main__":
-    main()
+    launch(run, __doc__)

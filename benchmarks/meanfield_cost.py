@@ -19,7 +19,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from support.record import Claim, Table, record
+from support.record import Claim, Table, launch, record
 
 import ufd
 
@@ -52,7 +52,8 @@ def iterations(stats: dict[str, Any]) -> float:
     return stats["krylov"] / stats["newton"]
 
 
-def main() -> None:
+def run() -> list[Claim]:
+    """Measure and record."""
     here, rows, per_step, ratios, krylov = problem(), [], {}, {}, []
     for level, repeats in REPEATS.items():
         options = {"cells": level, "rtol": RTOL}
@@ -99,7 +100,8 @@ def main() -> None:
               ["lam", "degree", "harmonics", "steps", "Krylov per Newton", "tail"], lam_rows),
     ]  # fmt: skip
     record("meanfield_cost", "Cost of the mean-field equation", claims, tables, {"rtol": RTOL})
+    return claims
 
 
 if __name__ == "__main__":
-    main()
+    launch(run, __doc__)

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from support.circle_modes import length, of_points, of_state, of_teacher
 from support.published import CLOSE, ITERATIONS, TIMES, Curve, Setup, published
-from support.record import Claim, Table, record
+from support.record import Claim, Table, launch, record
 
 import ufd
 from ufd.storage import read_arrays, write_arrays
@@ -232,13 +232,16 @@ NOTES = (
 )
 
 
-def main() -> None:
+def run() -> list[Claim]:
+    """Measure and record."""
     parts = [humps(), late_risk(), all_curves()]
+    claims = [claim for found, _ in parts for claim in found]
     record("meanfield_vs_paper", "Published curves, predicted by the mean-field equation",
-           [claim for claims, _ in parts for claim in claims],
+           claims,
            [table for _, tables in parts for table in tables],
            {"seeds": SEEDS, "atoms": ATOMS}, NOTES)  # fmt: skip
+    return claims
 
 
 if __name__ == "__main__":
-    main()
+    launch(run, __doc__)

@@ -192,7 +192,7 @@ def report(
     settings: dict[str, Any] = asdict(plan) | {"model": asdict(model), "rtol": Case(0).rtol}
     records.record(NAME, TITLE, claims, shown, settings, notes)
     drawn = [("Roofline", figures.roofline(levels, high)), ("Phases", figures.phases(levels))]
-    (records.RESULTS / f"{NAME}.html").write_text(page(TITLE, notes, claims, drawn, shown))
+    (records.results() / f"{NAME}.html").write_text(page(TITLE, notes, claims, drawn, shown))
     return claims
 
 
@@ -226,25 +226,27 @@ def _chosen(words: argparse.Namespace) -> Plan:
     return Plan(**{**base, **{k: v for k, v in given.items() if v is not None}})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--levels", type=int, nargs="+", help="of the icosphere, one core")
     parser.add_argument("--end", type=float, help="time to which they run")
     parser.add_argument("--scaled", type=int, help="level of the runs on one and two ranks")
-    parser.add_argument("--quick", action="store_true", help="small levels, a minute")
+    parser.add_argument("--quick", action="store_true", help="small levels, a minute; no record")
     parser.add_argument("--huge", action="store_true", help="a step on level 10 too")
     parser.add_argument("--keep", action="store_true", help="measure only what is missing")
     parser.add_argument("--worker", metavar="JSON", help=argparse.SUPPRESS)
-    words = parser.parse_args()
+
+
+def _run(**options: Any) -> list[Claim]:
+    words = argparse.Namespace(**options)
     if words.worker:
         worker(words.worker)
-        return
+        return []
     folder = OUTPUT
     if words.quick:
         # It must not take the place of the real record.
         folder = records.RESULTS = OUTPUT / "quick"
-    run(_chosen(words), Bench(folder, again=not words.keep))
+    return run(_chosen(words), Bench(folder, again=not words.keep))
 
 
 if __name__ == "__main__":
-    main()
+    records.launch(_run, __doc__, _options)

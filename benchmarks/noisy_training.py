@@ -19,7 +19,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from support.record import Claim, Table, record
+from support.record import Claim, Table, launch, record
 
 import ufd
 from ufd.problem.harmonics import multiplicities
@@ -142,16 +142,19 @@ def particles() -> tuple[list[Claim], Table]:
              ["M", "risk", "M risk", "+-", "off the formula"], rows)  # fmt: skip
 
 
-def main() -> None:
+def run() -> list[Claim]:
+    """Measure and record."""
     parts = [amplitudes(), gaps(), particles()]
+    claims = [claim for found, _ in parts for claim in found]
     record(
-        "noisy_training", "Noisy training", [claim for claims, _ in parts for claim in claims],
+        "noisy_training", "Noisy training", claims,
         [table for _, table in parts], {"tau": TAU, "lam": LAM},
         ["Guaranteed: 2 alpha tau with alpha = dim exp(-osc(psi)/tau) (Holley and Stroock) of each "
          "step's proximal Gibbs measure. It is far below what is seen, as it must be able to be: "
          "only measured >= guaranteed is a test."],
     )  # fmt: skip
+    return claims
 
 
 if __name__ == "__main__":
-    main()
+    launch(run, __doc__)

@@ -41,7 +41,7 @@ from support.limits import (
     trained,
     width_part,
 )
-from support.record import Claim, Table, record
+from support.record import Claim, Table, launch, record
 
 import ufd
 from ufd.analysis.comparison import Comparison
@@ -282,4 +282,4 @@ def run(**overrides: Any) -> list[Claim]:
 
 
 if __name__ == "__main__":
-    run()
+    launch(run, __doc__)

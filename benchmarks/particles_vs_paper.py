@@ -149,8 +149,8 @@ def report(seeds: int = SEEDS) -> list[Claim]:
         )
     ]  # fmt: skip
     text = page(TITLE, notes, claims, figures, [*tabled, *rest])
-    (record.RESULTS / f"{NAME}.html").write_text(text)
-    (record.RESULTS / f"{NAME}_curves.json").write_text(_curves(found))
+    (record.results() / f"{NAME}.html").write_text(text)
+    (record.results() / f"{NAME}_curves.json").write_text(_curves(found))
     return claims
 
 
@@ -180,14 +180,16 @@ def run(seeds: int = SEEDS, only: str | None = None, width: int | None = None) -
     return report(min(seeds, SEEDS))
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--only", choices=("circle", "torus"))
     parser.add_argument("--width", type=int, help="only this number of features")
-    parser.add_argument("--report", action="store_true", help="run nothing")
-    chosen = parser.parse_args()
-    if chosen.report:
-        report(min(chosen.seeds, SEEDS))
-    else:
-        run(chosen.seeds, chosen.only, chosen.width)
+    parser.add_argument("--report", dest="again", action="store_true", help="run nothing")
+
+
+def _run(seeds: int, only: str | None, width: int | None, again: bool) -> list[Claim]:
+    return report(min(seeds, SEEDS)) if again else run(seeds, only, width)
+
+
+if __name__ == "__main__":
+    record.launch(_run, __doc__, _options)

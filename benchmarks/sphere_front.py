@@ -14,7 +14,7 @@ Claim: for both kinds the difference in chi2 at t = 1 falls with every refinemen
 from __future__ import annotations
 
 import numpy as np
-from support.record import Claim, Table, cpu_seconds, record
+from support.record import Claim, Table, cpu_seconds, launch, record
 
 import ufd
 
@@ -77,4 +77,4 @@ def run(**overrides) -> list[Claim]:
 
 
 if __name__ == "__main__":
-    run()
+    launch(run, __doc__)

@@ -18,7 +18,7 @@ tests/test_exact.py for solutions that are exact.
 from __future__ import annotations
 
 import numpy as np
-from support.record import Claim, Table, cpu_seconds, record
+from support.record import Claim, Table, cpu_seconds, launch, record
 
 import ufd
 
@@ -102,4 +102,4 @@ def run(**overrides) -> list[Claim]:
 
 
 if __name__ == "__main__":
-    run()
+    launch(run, __doc__)

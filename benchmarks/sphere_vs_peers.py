@@ -20,16 +20,23 @@ the milder case to 1e-6 in a tenth of the CPU of log w with a new factor at ever
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from support import ngsolve_log
-from support import ngsolve_rival as rival
-from support.record import RESULTS, Claim, Table, cpu_seconds, record
+from support.record import Claim, Table, cpu_seconds, launch, record, results
 
 import ufd
 from ufd.evolution.steppers import STEPPERS
+
+try:
+    from support import ngsolve_log
+    from support import ngsolve_rival as rival
+except ModuleNotFoundError:
+    if __name__ != "__main__":
+        raise
+    launch(lambda: sys.exit("NGSolve is missing: pip install '.[bench]' brings it"), __doc__)
 
 GRIDS = {
     "log w": {"front": ngsolve_log.LOG_FRONT_GRID, "mild": ngsolve_log.LOG_MILD_GRID},
@@ -203,7 +210,7 @@ def figure(cases: dict[str, Sequence[Point]]) -> None:
         panel.legend(fontsize=8)
     panels[0].set_ylabel("CPU seconds, one core, set-up included")
     sketch.tight_layout()
-    sketch.savefig(RESULTS / "sphere_vs_peers.png", dpi=110)
+    sketch.savefig(results() / "sphere_vs_peers.png", dpi=110)
 
 
 def run() -> list[Claim]:
@@ -259,4 +266,4 @@ def run() -> list[Claim]:
 
 
 if __name__ == "__main__":
-    run()
+    launch(run, __doc__)

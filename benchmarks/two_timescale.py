@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from support.record import Claim, Table, record
+from support.record import Claim, Table, launch, record
 
 import ufd
 from ufd.analysis.orders import fit_order, local_orders
@@ -238,4 +238,4 @@ def run(**overrides: Any) -> list[Claim]:
 
 
 if __name__ == "__main__":
-    run()
+    launch(run, __doc__)

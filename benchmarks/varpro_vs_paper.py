@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import dgemm, dsyrk
-from support.record import Claim, Table, cpu_seconds, record
+from support.record import Claim, Table, cpu_seconds, launch, record
 
 import ufd
 
@@ -104,17 +104,19 @@ def matrix_rates() -> tuple[float, float, float]:
     return 2 * 2048**3 / product, M * M * N / gram, dense
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--torch", required=True, help="a Python that imports torch")
     parser.add_argument("--steps", type=int, default=51, help="timed steps of the rival, plus one")
-    arguments = parser.parse_args()
+
+
+def run(torch: str, steps: int) -> list[Claim]:
+    """Measure and record."""
     claims, rows, notes = [], [], []
     for name, problem, needed, kernel in (
         ("circle", circle_problem(), 300, None),
         ("sphere", sphere_problem(), 100, "dense"),
     ):
-        theirs = published(problem, arguments.torch, arguments.steps)
+        theirs = published(problem, torch, steps)
         total = {p: STEPS * theirs[p] for p in ("float64", "float32")}
         _, fine, fine_stats = curve(problem, rtol=2e-5 if name == "circle" else 1e-3, kernel=kernel)
         tolerances = (2e-2, 1e-2, 1e-3) if name == "circle" else (1e-2,)
@@ -145,7 +147,7 @@ def main() -> None:
         text = f"{name}: CPU of the published loop over ours, MMD curve within 2e-3"
         claims.append(Claim(text, f">= {needed} (float64)", measured, holds))
         notes.append(
-            f"{name}: after {arguments.steps} steps the float64 loop and our Euler (normalise) "
+            f"{name}: after {steps} steps the float64 loop and our Euler (normalise) "
             f"differ by {theirs['difference']:.1e}; the fine reference took "
             f"{fine_stats['evaluations']} evaluations."
         )
@@ -175,10 +177,11 @@ def main() -> None:
         "Variable projection: CPU against the published explicit Euler",
         claims,
         [table],
-        {"N": N, "M": M, "lam": LAM, "atoms": ATOMS, "end": END, "steps": arguments.steps},
+        {"N": N, "M": M, "lam": LAM, "atoms": ATOMS, "end": END, "steps": steps},
         notes,
     )
+    return claims
 
 
 if __name__ == "__main__":
-    main()
+    launch(run, __doc__, _options)

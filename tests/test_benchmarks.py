@@ -111,7 +111,7 @@ def test_noisy_claims():
 
 def test_rates(tmp_path, monkeypatch):
     """Claims and tables appear, a wrong expectation is noticed, a rerun runs nothing."""
-    monkeypatch.setattr(convergence_rates, "RESULTS", tmp_path)
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
     monkeypatch.setattr(orders, "studies", lambda full: [])
     right = rate_cases.circle_mises((1.0,))
     wrong = replace(right, id="wrong", runs=[replace(right.runs[0], eigenvalue=1.2)])

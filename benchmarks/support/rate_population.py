@@ -8,10 +8,11 @@ mode with more than 1e-6 of the start's |w - 1| decides at which rate a run ends
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from mpi4py import MPI
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.special import sph_harm_y
@@ -22,6 +23,8 @@ from ufd.problem.densities import Density, density_at
 Array = NDArray[np.float64]
 EXPONENTS = (0.5, 1.0, 1.5, 2.0, 3.0)
 ENDS = (2.0, 3.0, 6.0, 12.0, 20.0)
+KINDS = ("amplitude", "divergence, modes known", "divergence, no modes")
+MODES = 6
 _EXCITED = 1e-6
 _FOURIER, _HARMONICS = 48, 22
 
@@ -132,3 +135,60 @@ def _spherical() -> tuple[Array, list[Array], Array, Array]:
     )
     _SPHERICAL.append((np.array(values), [np.array(polar), np.array(around)], points, weights))
     return _SPHERICAL[0]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of one rate.
+
+    Attributes:
+        kind: One of ``KINDS``.
+        end: Of the run, over the gap.
+        due: Whether the run was small for long enough: |w - 1| below 0.05 for three e-foldings.
+        accepted: Whether a rate was given.
+        wrong: Whether it is off by more than 0.5 % and three standard errors, or its error is
+            above a tenth.
+        error: Relative standard error; not a number if refused.
+    """
+
+    kind: str
+    end: float
+    due: bool
+    accepted: bool
+    wrong: bool
+    error: float
+
+
+def judged(seed: int, dim: int) -> list[Judged]:
+    """Solve the problem of a seed to the last end, and fit at every end as if it were the last."""
+    here = draw(seed, dim)
+    cells = {} if dim == 1 else {"cells": 3}
+    whole = ufd.solve(
+        here.problem, [end / here.gap for end in ENDS], modes=MODES, comm=MPI.COMM_SELF, **cells
+    )
+    return [
+        _judged(_until(whole, end / here.gap, kind), here, kind, end)
+        for end in ENDS
+        for kind in KINDS
+    ]
+
+
+def _until(whole: Any, end: float, kind: str) -> Any:
+    count = int(np.searchsorted(whole.series["t"], end * (1 + 1e-9), "right"))
+    series = {name: values[:count] for name, values in whole.series.items()}
+    spectrum = None if kind == KINDS[2] else whole.spectrum
+    return replace(whole, series=series, spectrum=spectrum)
+
+
+def _judged(run: Any, here: RandomProblem, kind: str, end: float) -> Judged:
+    truth = here.rate * (1 if kind == KINDS[0] else 2)
+    distance, t = np.sqrt(run.series["chi2"]), run.series["t"]
+    small = np.flatnonzero(distance < 0.05)
+    due = len(small) > 0 and t[-1] - t[small[0]] >= 3 / here.rate
+    try:
+        fit = run.fit_rate("amplitude" if kind == KINDS[0] else "divergence")
+    except ufd.InputError:
+        return Judged(kind, end, bool(due), False, False, float("nan"))
+    off = abs(fit.rate - truth) > max(5e-3 * truth, 3 * fit.stderr)
+    wrong = off or fit.stderr > 0.1 * fit.rate
+    return Judged(kind, end, bool(due), True, bool(wrong), fit.stderr / fit.rate)

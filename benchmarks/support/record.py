@@ -1,19 +1,28 @@
-"""Results of a benchmark: one JSON document, and the Markdown that is made from it."""
+"""Results of a benchmark: one JSON document, and the Markdown that is made from it.
+
+`launch` is how every script starts: ``--help`` says what it claims and what it costs, a run writes
+under output/benchmarks, and only ``--record`` replaces the record of the repository. A claim that
+does not hold ends with exit code 1.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NoReturn
 
 from ufd.analysis.provenance import collect
 from ufd.fem.stack import versions
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+RECORDS = Path(__file__).resolve().parents[1] / "results"
+# Where documents go; `launch` turns it to the records where that is asked for.
+RESULTS = Path("output/benchmarks")
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,43 @@ class Table:
     rows: Sequence[Sequence[Any]]
 
 
+def results() -> Path:
+    """Where documents go, made if it is missing."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    return RESULTS
+
+
+def launch(
+    run: Callable[..., Sequence[Claim]],
+    description: str,
+    arguments: Callable[[argparse.ArgumentParser], object] = lambda parser: None,
+) -> NoReturn:
+    """Run a benchmark from the command line, and end with 0 if all of its claims hold.
+
+    Args:
+        run: Measures, writes into `results`, and returns the claims, the same on every rank.
+        description: The docstring of the script.
+        arguments: Adds options of its own, by the names of what ``run`` takes.
+    """
+    global RESULTS
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--record", action="store_true",
+        help=f"replace the record in benchmarks/results instead of writing to {RESULTS}",
+    )  # fmt: skip
+    arguments(parser)
+    options = vars(parser.parse_args())
+    if options.pop("record"):
+        RESULTS = RECORDS
+    failed = [claim for claim in run(**options) if not claim.holds]
+    if failed:
+        names = "; ".join(f"{claim.text}: {claim.measured}" for claim in failed)
+        print(f"{len(failed)} claims do not hold: {names}", file=sys.stderr)
+    sys.exit(1 if failed else 0)
+
+
 def cpu_seconds[T](action: Callable[[], T], repeats: int = 1) -> tuple[float, T]:
     """Median CPU time of an action, and what it returned last."""
     seconds = []
@@ -53,7 +99,7 @@ def record(
     settings: dict[str, Any],
     notes: Sequence[str] = (),
 ) -> None:
-    """Write results/NAME.json and results/NAME.md, and print the latter."""
+    """Write NAME.json and NAME.md into `results`, and print the latter."""
     document = {
         "title": title,
         "claims": [asdict(claim) for claim in claims],
@@ -62,10 +108,10 @@ def record(
         "notes": list(notes),
         "provenance": collect(1, settings, versions()) | {"host": None, "command": f"{name}.py"},
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1, default=_plain) + "\n")
+    place = results()
+    (place / f"{name}.json").write_text(json.dumps(document, indent=1, default=_plain) + "\n")
     text = _markdown(document)
-    (RESULTS / f"{name}.md").write_text(text)
+    (place / f"{name}.md").write_text(text)
     print(text)
 
 
