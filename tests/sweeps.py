@@ -26,8 +26,8 @@ end = 0.2
 modes = 2
 """
 P, KAPPA = "problem.p", "problem.teacher.components.0.kappa"
-TWO = ["--over", f"{P}=1,2", "--over", f"{KAPPA}=1,4"]
-NAMES = ["p=1,kappa=1", "p=1,kappa=4", "p=2,kappa=1", "p=2,kappa=4"]
+TWO = ["--over", f"{P}=1,2", "--over", f"{KAPPA}=1,2"]
+NAMES = ["p=1,kappa=1", "p=1,kappa=2", "p=2,kappa=1", "p=2,kappa=2"]
 
 
 def statuses(folder: str | Path = "out") -> dict[str, str]:

@@ -156,7 +156,7 @@ DECAY = np.exp(-T)
         (T, 1 / DECAY, {"between": (9, 2)}, "the values grow at t = 0.75"),
         (T, 1 / DECAY, {}, "the values grow by a factor 2.2e+04; only a decay has a rate"),
         (T, np.exp(-0.2 * T), {}, "the values fall by a factor 7.39 only; 10 needed"),
-        (T, 1 / (1 + T) ** 2, {}, "uncertain by 84 %: the rate still changes"),
+        (T, 1 / (1 + T) ** 2, {}, "uncertain by 83.6 %: the rate still changes"),
         (T[:61], (DECAY + 5 * DECAY**3)[:61], {}, "the rate still changes"),
         (T, np.maximum(np.exp(-2 * T), 1e-6), {}, "the rate still changes"),
         (T, np.exp(-2 * T) + 1e-6 + 1e-7 * np.sin(40 * T), {}, "the values grow at t = 6.95"),

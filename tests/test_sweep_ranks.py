@@ -83,7 +83,7 @@ def test_bug_in_one_case(launch, case, who, across):
 @pytest.mark.launches
 def test_kill_and_resume(call, case):
     """After SIGKILL the same command runs what is missing, and only that."""
-    values = ",".join(map(str, range(1, 21)))
+    values = ",".join(f"{k / 20:g}" for k in range(1, 21))
     words = ["sweep", str(case), "--over", f"{KAPPA}={values}", "--output", "out"]
     program = str(Path(sys.executable).with_name("ufd"))
     with subprocess.Popen(

@@ -211,7 +211,7 @@ ENTROPY = ufd.UltraFastDiffusion(PROBLEM.teacher, PROBLEM.initial, ufd.PowerDive
         *(({"width": w}, f"width = {w!r}") for w in (0, -3, 1.5, "8", None, True)),
         ({"data": np.zeros((5, 3))}, "data: samples of shape (5, 3) given, (N, 2) needed"),
         ({"data": np.zeros((0, 2))}, "data: samples of shape (0, 2)"),
-        ({"data": "all"}, "data: samples of shape ()"),
+        ({"data": "all"}, "data: samples of text of shape ()"),
         ({"data": 0}, "data = 0"),
         ({"data": NAN}, "data: row 3"),
         ({"features": "relu"}, "features = 'relu' must be a feature"),

@@ -145,7 +145,7 @@ def _guaranteed(result: Result, guarantee: Guarantee, order: int) -> dict[str, A
         "end": guarantee.end * order / 2,
         "certified": guarantee.certified,
         "holds": not broken,
-        "margin": guarantee.margin,
+        "margin": guarantee.margin if np.isfinite(guarantee.margin) else 0.0,
         "text": "; ".join(broken),
     }
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ufd.analysis.advice import TooShort
 from ufd.analysis.guarantees import Guarantee, Scheme, broken_mass, monitor
-from ufd.analysis.judgement import FEWEST_POINTS, Evidence, Kind, RateFit, order_of
+from ufd.analysis.judgement import FEWEST_POINTS, LINEAR, Evidence, Kind, RateFit, order_of
 from ufd.analysis.modes import ExcitedMode, Spectrum
-from ufd.analysis.rates import discrete_rate, fit_with
+from ufd.analysis.rates import discrete_rate, exact_rate, fit_with
 from ufd.exceptions import InputError
 from ufd.problem.divergences import PowerDivergence
 
@@ -142,6 +143,8 @@ class Decay:
         """What the first ``end`` steps tell of a functional beside its values."""
         series = {key: array[:end] for key, array in self.series.items()}
         distance, m = np.sqrt(series["chi2"]), self.divergence.m
+        if m == 1 and name in ("amplitude", "chi2", "hminus1"):
+            distance = np.minimum(distance, LINEAR)  # the flow is linear, however large w - 1 is
         share, quotient, neglected = None, None, distance
         if self.modes is None or mode is None:
             top, bottom = series["max_ratio"] - 1, 1 - series["min_ratio"]
@@ -161,7 +164,8 @@ class Decay:
             nonlinearity=abs(1 - m) / 2 * neglected / order_of(KINDS[name]),
             quotient=quotient,
             blur=np.zeros(end),
-            stepped=lambda rate, t: self._stepped(rate / order_of(KINDS[name]), t, KINDS[name]),
+            exact=lambda rate, t: exact_rate(rate, t, kind=KINDS[name], **self._steps),
+            ended=end < len(self.series["t"]),
             remedy="" if share is None and quotient is None else self._remedy,
         )
 
@@ -182,7 +186,8 @@ class Decay:
                 why = f"|w - 1| < {least:g} from the start"
             elif end == len(distance):
                 why = f"the run has {end - 1} steps only"
-            raise InputError(f"fit_rate: {why}; {FEWEST_POINTS} values needed")
+            short = TooShort if end == len(distance) else InputError
+            raise short(f"fit_rate: {why}; {FEWEST_POINTS} values needed")
         try:
             known, floor = self._evidence(name, mode, end), self._resolution ** order_of(kind)
             t = self.series["t"][:end]
@@ -193,16 +198,17 @@ class Decay:
             t = self.series["t"][end]
             raise type(refusal)(f"{refusal} (from t = {t:.4g} on |w - 1| < {least:g})") from None
 
-    def _stepped(self, rate: float, t: Array, kind: Kind) -> float:
-        """What the stepper makes of an amplitude's rate over the ends of steps."""
+    @property
+    def _steps(self) -> dict[str, Any]:
+        """How steps were taken, for `rates.discrete_rate`."""
         solver = self.configuration["solver"]
-        return discrete_rate(rate, t, solver["stepper"], kind=kind, controlled=solver["dt"] is None)
+        return {"stepper": solver["stepper"], "controlled": solver["dt"] is None}
 
     def discrete_rate(self, rate: float, fit: RateFit) -> float:
         """What the stepper makes of an amplitude's exact rate within the window of a fit."""
         t = self.series["t"]
         inside = t[(t >= fit.window[0]) & (t <= fit.window[1])]
-        return self._stepped(rate, inside, fit.kind or "amplitude")
+        return discrete_rate(rate, inside, kind=fit.kind or "amplitude", **self._steps)
 
     def guarantees(self, gap: float | None = None) -> list[Guarantee]:
         """Every guaranteed functional against its envelope.

@@ -1,7 +1,7 @@
 """The judgement of a fitted rate: which window, with which error, or why none can be given.
 
 Every rate that is reported passes through `judged`, which uses all that is known of a run but the
-prediction. A window ends where the values end to be resolved, and begins where w - 1 is small. Its
+prediction. A window ends where values cease to be resolved, and begins where w - 1 is small. Its
 error is the sum in squares of what scatter, the choice of the window, neighbouring modes, the
 nonlinearity and the time steps may do to the slope; above a tenth of the rate it is no rate. The
 constants were set on random problems and tried on others (benchmarks/rate_judgement.py).
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -30,9 +30,9 @@ LINEAR = 0.1
 SPAN = 10.0
 # A larger error, relative to the rate, is a refusal.
 LARGEST = 0.1
-# Changes of a rate below this part of it say nothing: steps of unequal size make such. Those of
-# the quotient of two amplitudes of one run are finer.
-_GRAIN, _FINE_GRAIN = 1e-5, 3e-5
+# Changes of a rate below this part of it say nothing: steps of unequal size make such. Slopes of
+# the quotient of two amplitudes say nothing below that part.
+_GRAIN, _QUOTIENT_GRAIN = 1e-5, 3e-5
 # Where only a curve is known: the nearest neighbour reckoned with, relative to the rate, and its
 # largest share.
 _NEAR, _HIDDEN = 0.1, 0.98
@@ -41,12 +41,9 @@ _DRIFT = 1.5
 # Slopes of parts that differ by so many standard errors are different.
 _UNLIKE = 3.0
 _WINDOWS = 40
-# Steps up in the logarithm that still count as round-off of a decay.
-_ROUND_OFF = 1e-9
-
-
-class TooShort(InputError):
-    """No rate can be given, and a longer run would do."""
+# Steps up in the logarithm that still count as round-off of a decay; or as scatter, in medians of
+# the second differences (six standard deviations of a step, if values are independent).
+_ROUND_OFF, _SCATTERED = 1e-9, 5.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,9 @@ class Evidence:
         nonlinearity: Relative size of what the linear flow leaves out of the local rate.
         quotient: Logarithm of a quotient that is constant once a single mode rules.
         blur: Largest relative error of each value beside scatter.
-        stepped: What the stepper makes of a rate over some times.
+        exact: The rate that a stepper turns into a measured one over some times; not a number
+            where its steps are too long to tell.
+        ended: Whether values that follow are not resolved, so that no longer run helps.
         remedy: What a caller can ask for if modes are not known, or are not enough.
     """
 
@@ -119,14 +118,15 @@ class Evidence:
     nonlinearity: Array | None = None
     quotient: Array | None = None
     blur: Array | None = None
-    stepped: Callable[[float, Array], float] | None = None
+    exact: Callable[[float, Array], float] | None = None
+    ended: bool = False
     remedy: str = ""
 
     def part(self, where: slice) -> Evidence:
         """The same over some of the times."""
         arrays = ("distance", "share", "nonlinearity", "quotient", "blur")
-        cut = {name: None if (a := getattr(self, name)) is None else a[where] for name in arrays}
-        return Evidence(**cut, stepped=self.stepped, remedy=self.remedy)
+        cut = {name: a[where] for name in arrays if (a := getattr(self, name)) is not None}
+        return replace(self, **cut)
 
 
 class _Window:
@@ -156,8 +156,9 @@ class _Window:
             eta = known.nonlinearity
             mean = float(np.sum((eta[1:] + eta[:-1]) / 2 * np.diff(t))) / (t[-1] - t[0])
             self.parts["nonlinearity"] = float(self.rate * mean)
-        if known.stepped is not None:
-            self.parts["time steps"] = abs(known.stepped(self.rate, t) - self.rate)
+        if known.exact is not None:
+            off = abs(known.exact(self.rate, t) - self.rate)
+            self.parts["time steps"] = off if math.isfinite(off) else math.inf
 
     def _drift(self, known: Evidence, asked: bool) -> float:
         """How far the slope may be from where it tends to."""
@@ -200,32 +201,31 @@ def judged(t: Array, y: Array, kind: Kind | None, known: Evidence, *, asked: boo
         InputError: If no rate can be given; the message says why, and what would do.
     """
     if asked:
-        _require_decay(t, y)
+        _require_decay(t, y, _rise(y))
+        if not y[0] - y[-1] > _ROUND_OFF:
+            raise InputError(f"fit_rate: the values do not decay from t = {t[0]:g} to {t[-1]:g}")
         window = _Window(t, y, kind, known, asked)
     else:
         window = _chosen(t, y, kind, known)
     if not window.error <= LARGEST * window.rate:
-        raise _refusal(advice.too_uncertain(window.rate, window.parts, t, known))
+        raise advice.too_uncertain(window.rate, window.parts, t, known, asked=asked)
     return window.fit()
-
-
-def _refusal(text: str) -> InputError:
-    return TooShort(text) if advice.LONGER in text else InputError(text)
 
 
 def _chosen(t: Array, y: Array, kind: Kind | None, known: Evidence) -> _Window:
     """Of the windows that end with the values, the one with the smallest error."""
     first = _first(t, known)
     span = order_of(kind) * math.log(SPAN)
-    rises = np.flatnonzero(np.diff(y) > _ROUND_OFF)
+    rise = _rise(y)
+    rises = np.flatnonzero(np.diff(y) > rise)
     longest = max(first, int(rises[-1]) + 1) if len(rises) else first
     last = len(t) - FEWEST_POINTS
     starts = [i for i in range(first, last + 1) if y[i] - y[-1] >= span]
     if not starts:
-        raise _refusal(advice.too_short(t, y, first, math.exp(span)))
+        raise advice.too_short(t, y, first, math.exp(span), known)
     kept = [i for i in starts if i >= longest]
     if not kept:
-        _require_decay(t[starts[-1] :], y[starts[-1] :])
+        _require_decay(t[starts[-1] :], y[starts[-1] :], rise)
     windows = [_Window(t[i:], y[i:], kind, known.part(slice(i, None)), False) for i in _some(kept)]
     _compare_later(windows, [i for i in _some(range(first, last + 1)) if y[i] - y[-1] >= 1], t, y,
                    kind, known)  # fmt: skip
@@ -250,7 +250,7 @@ def _first(t: Array, known: Evidence) -> int:
     large = np.flatnonzero(known.distance > LINEAR)
     first = int(large[-1]) + 1 if len(large) else 0
     if len(t) - first < FEWEST_POINTS:
-        raise _refusal(advice.not_linear(t, known.distance, LINEAR))
+        raise advice.not_linear(t, known.distance, known, LINEAR)
     return first
 
 
@@ -265,7 +265,7 @@ def _compare_later(
     if known.quotient is not None:
         # Of first order in what another mode adds, where a quadratic value is of second.
         grows = [
-            parting(part.t, known.quotient[-len(part.t) :], _FINE_GRAIN * part.rate)
+            parting(part.t, known.quotient[-len(part.t) :], _QUOTIENT_GRAIN * part.rate)
             for part in later
         ]
         emerging = [max(e, order_of(kind) * g) for e, g in zip(emerging, grows, strict=True)]
@@ -282,8 +282,14 @@ def _compare_later(
         window.parts["neighbours"] = max(window.parts["neighbours"], beyond)
 
 
-def _require_decay(t: Array, y: Array) -> None:
-    rising = np.flatnonzero(np.diff(y) > _ROUND_OFF)
+def _rise(y: Array) -> float:
+    """A step up that scatter explains: some of its standard deviations, from second differences."""
+    bends = np.abs(np.diff(y, 2))
+    return max(_ROUND_OFF, _SCATTERED * float(np.median(bends)) if len(bends) else 0.0)
+
+
+def _require_decay(t: Array, y: Array, rise: float) -> None:
+    rising = np.flatnonzero(np.diff(y) > rise)
     if len(rising):
         raise InputError(
             f"fit_rate: the values grow at t = {t[rising[0] + 1]:g}; "

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ufd.analysis.judgement import Evidence, RateFit
+from ufd.analysis.advice import TooShort
+from ufd.analysis.judgement import FEWEST_POINTS, Evidence, RateFit
 from ufd.analysis.meanfield import MeanFieldRun, States
 from ufd.analysis.pages import with_error
 from ufd.analysis.rates import fit_with
@@ -121,7 +122,7 @@ class LangevinRun(MeanFieldRun):
 
         Args:
             of: "gap", "amplitude", or None: whichever of the two is more certain.
-            **window: Arguments of `ufd.fit_rate`.
+            **window: ``window`` or ``between`` of `ufd.fit_rate`.
 
         Raises:
             InputError: If there is no such rate; the message says why.
@@ -150,6 +151,9 @@ class LangevinRun(MeanFieldRun):
             values, least = square, _SQUARES * square[0]
         below = np.flatnonzero(values <= least)
         end = int(below[0]) if len(below) else len(values)
+        if end < FEWEST_POINTS:
+            why = f"{end} values of the {of} are resolved; {FEWEST_POINTS} needed"
+            raise (InputError if len(below) else TooShort)(f"fit_rate: {why}")
         # Where G - G* is round-off, the mode alone tells how far the end is.
         gap, size, square = np.maximum(self.gap(), square)[:end], size[:end], square[:end]
         # tau KL(mu|mu*) is at most G - G*, and mu/mu* - 1 is about sqrt(2 KL) in L2(mu*).

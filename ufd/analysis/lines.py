@@ -139,7 +139,7 @@ def trend(t: Array, y: Array, blur: Array, grain: float, *, smooth: bool) -> Tre
         clear = abs(first) > CLEAR * max(doubt[0], CLEAR * doubt[1])
         offset = abs(first) if clear else 0.0
         if half > SEEN * math.hypot(error, grain) and not clear:
-            offset = math.sqrt(2 * half / apart)  # the rate falls: it may be emerging
+            offset = math.sqrt(8 / 3 * half / apart)  # the rate falls: one may be emerging
         return Trend(half, error, offset, True, clear)
     least, most = abs(last) - SEEN * doubt[1], abs(first) + SEEN * doubt[0]
     if first * last > 0 and least <= most:

@@ -19,6 +19,8 @@ from ufd.exceptions import InputError
 Array = NDArray[np.float64]
 # Round-off blurs values by this part at most: those closer to the floor are left out.
 _BLUR = 0.03
+# Steps of more e-foldings than this do not tell a mode from a faster one, with any stepper.
+_LONGEST, _ITERATIONS = 0.7, 30
 
 
 def discrete_rate(
@@ -47,6 +49,24 @@ def discrete_rate(
         )
     level = np.concatenate([[0.0], np.cumsum(log_decay(stepper, rate, steps, controlled))])
     return -order_of(kind) * slope(times, level)
+
+
+def exact_rate(
+    rate: float, t: ArrayLike, stepper: str, *, kind: Kind = "amplitude", controlled: bool = False
+) -> float:
+    """The rate of which a stepper makes ``rate``, the inverse of `discrete_rate`.
+
+    Returns:
+        Not a number where a step is so long that faster modes would look alike.
+    """
+    order, times = order_of(kind), np.asarray(t, dtype=float)
+    if not np.diff(times).max(initial=0.0) * rate / order <= _LONGEST:
+        return float("nan")
+    found = rate
+    for _ in range(_ITERATIONS):
+        made = discrete_rate(found / order, times, stepper, kind=kind, controlled=controlled)
+        found += rate - made
+    return found
 
 
 def log_decay(stepper: str, rate: ArrayLike, steps: Array, controlled: bool) -> Array:
@@ -109,6 +129,13 @@ def fit_with(
         )
     if not (np.isfinite(time).all() and np.isfinite(value).all()) or (np.diff(time) <= 0).any():
         raise InputError("fit_rate: times must increase, and all numbers must be finite")
+    if kind not in (None, "amplitude", "quadratic"):
+        raise InputError(f'fit_rate: kind = {kind!r} must be "amplitude", "quadratic" or None')
+    if floor is not None and not floor >= 0:
+        raise InputError(f"fit_rate: floor = {floor!r} must be a number, at least 0")
+    for name, pair in (("window", window), ("between", between)):
+        if pair is not None and np.shape(pair) != (2,):
+            raise InputError(f"fit_rate: {name} = {pair!r} must be two numbers")
     if window is not None and between is not None:
         raise InputError("fit_rate: window and between are both given; give one")
     limit = max(1e-20 * value.max() if floor is None else floor, 0.0)
@@ -129,7 +156,8 @@ def fit_with(
                 f"fit_rate: {above.stop - above.start} values lie above the floor {limit:.1e}; "
                 f"{FEWEST_POINTS} needed"
             )
-        time, value, known = time[above], value[above], known.part(above)
+        known = replace(known.part(above), ended=known.ended or above.stop < len(value))
+        time, value = time[above], value[above]
     if floor is not None and known.blur is None:
         known = replace(known, blur=limit / value)
     return judged(time, np.log(value), kind, known, asked=chosen is not None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ufd.analysis.judgement import RateFit, TooShort
+from ufd.analysis.advice import TooShort
+from ufd.analysis.judgement import RateFit
 from ufd.exceptions import InputError
 
 # Parts of an error are named from this share of it on.
@@ -51,7 +53,9 @@ def verdict_of(
     deviation, error = abs(fit.rate / rate - 1), fit.stderr / rate
     if deviation <= threshold and error <= threshold:
         return "agrees", ""
-    if discrete is not None and deviation > threshold and abs(fit.rate / discrete - 1) <= threshold:
+    other = math.hypot(*(value for name, value in fit.parts.items() if name != "time steps"))
+    stepped = discrete is not None and abs(fit.rate / discrete - 1) <= threshold
+    if stepped and deviation > threshold and other <= threshold * rate:
         return "discrete", (
             f"it agrees with the rate of the stepper, {discrete:.6g}: the time steps, not the "
             "mode, make the difference"
