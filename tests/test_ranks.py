@@ -309,12 +309,12 @@ def test_refusals_on_every_rank(changes, options, words, comm):
 @pytest.mark.launches
 @pytest.mark.timeout(200)
 def test_a_rank_without_cells(launch, tmp_path):
-    """Four ranks for three chords: the same answer as one rank gives."""
+    """Four ranks for three arcs: the same answer as one rank gives."""
     script = tmp_path / "few.py"
     script.write_text(
         "import ufd\nufd.abort_on_error()\n"
         "p = ufd.UltraFastDiffusion(ufd.VonMisesFisher([1, 0], 0.5), ufd.Uniform(ufd.Sphere(1)))\n"
-        "s = ufd.DiffusionSolver(p, cells=3, degree=1, dt=0.1)\n"
+        "s = ufd.DiffusionSolver(p, cells=3, degree=3, dt=0.1)\n"
         "s.step()\nvalue = s.divergence()\nif s.comm.rank == 0:\n    print(repr(value))\n"
     )
     values = []

@@ -104,7 +104,7 @@ def test_sweep_and_again(call, case):
     swept = json.loads(Path("out/sweep.json").read_text())
     assert swept["case"] == "case.toml" and swept["over"] == {P: [1, 2], KAPPA: [1, 2]}
     assert [job["directory"] for job in swept["jobs"]] == NAMES
-    assert swept["jobs"][1]["changes"] == {P: 1, KAPPA: 4}
+    assert swept["jobs"][1]["changes"] == {P: 1, KAPPA: 2}
     assert ufd.load("out/p=2,kappa=2").fields.problem.divergence.p == 2
 
     before = written()
