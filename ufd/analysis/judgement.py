@@ -235,7 +235,7 @@ def _chosen(t: Array, y: Array, kind: Kind | None, known: Evidence) -> _Window:
 def _doubt(window: _Window) -> float:
     """What a window is chosen by: all but the time steps, which no window is free of."""
     others = (value for name, value in window.parts.items() if name != "time steps")
-    return math.hypot(*others) / max(window.rate, 1e-300)
+    return math.hypot(*others) / window.rate if window.rate > 0 else math.inf
 
 
 def _some(places: Any) -> list[int]:
