@@ -115,7 +115,7 @@ def test_rates(tmp_path, monkeypatch):
     monkeypatch.setattr(orders, "studies", lambda full: [])
     right = rate_cases.circle_mises((1.0,))
     wrong = replace(right, id="wrong", runs=[replace(right.runs[0], eigenvalue=1.2)])
-    coarse = replace(rate_cases.certified(), runs=[Run("P1", {"solver.cells": 1})])
+    coarse = replace(rate_cases.certified(), runs=[Run("P1", {"solver.cells": 2})])
     options = {
         "families": [right, wrong, coarse],
         "noisy": [],
