@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from support.rate_curves import correlated
 
 import ufd
 from ufd.analysis.rates import RateFit, discrete_rate, fit_rate, log_decay
@@ -39,12 +40,7 @@ def test_two_exponentials(share, second, count):
 
 def noisy(seed: int, correlation: float, size: float = 2e-3) -> np.ndarray:
     """exp(-2t) with first-order autoregressive noise in its logarithm."""
-    rng = np.random.default_rng(seed)
-    noise = np.empty(400)
-    level = rng.normal()
-    for i, kick in enumerate(math.sqrt(1 - correlation**2) * rng.normal(size=400)):
-        level = correlation * level + kick
-        noise[i] = level
+    noise = correlated(np.random.default_rng(seed), 400, correlation)
     return np.exp(-2 * np.linspace(0, 10, 400) + size * noise)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ufd.analysis.decay import KINDS
 from ufd.analysis.guarantees import Guarantee
 from ufd.analysis.judgement import order_of
+from ufd.analysis.lines import spread_out
 from ufd.analysis.modes import ExcitedMode
 from ufd.analysis.results import Result
 from ufd.analysis.verdicts import fitted, verdict_of, verdict_sentence
@@ -177,9 +178,7 @@ def _curve(
     if functional == "amplitude" and result.modes is not None and mode is not None:
         values = result.modes.amplitude(mode.index)
     seen = np.flatnonzero(values > 0)
-    kept = seen[
-        np.unique(np.linspace(0, max(len(seen) - 1, 0), _POINTS).round().astype(int))[: len(seen)]
-    ]
+    kept = seen[spread_out(len(seen), _POINTS)]
     envelope = None
     if guarantee is not None and len(kept):
         # A projection is bounded by the whole of |w - 1|; other functionals start at their bound.

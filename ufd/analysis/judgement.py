@@ -10,7 +10,7 @@ constants were set on random problems and tried on others (benchmarks/rate_judge
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ufd.analysis import advice
-from ufd.analysis.lines import SEEN, Trend, line, parting, slope, trend
+from ufd.analysis.lines import SEEN, Trend, line, parting, slope, spread_out, trend
 from ufd.exceptions import InputError
 
 Array = NDArray[np.float64]
@@ -156,9 +156,6 @@ class _Window:
             eta = known.nonlinearity
             mean = float(np.sum((eta[1:] + eta[:-1]) / 2 * np.diff(t))) / (t[-1] - t[0])
             self.parts["nonlinearity"] = float(self.rate * mean)
-        if known.exact is not None:
-            off = abs(known.exact(self.rate, t) - self.rate)
-            self.parts["time steps"] = off if math.isfinite(off) else math.inf
 
     def _drift(self, known: Evidence, asked: bool) -> float:
         """How far the slope may be from where it tends to."""
@@ -177,6 +174,11 @@ class _Window:
             if apart >= _NEAR * self.rate:
                 drift = max(drift, _HIDDEN * apart / 2)
         return drift
+
+    def add_time_steps(self, exact: Callable[[float, Array], float]) -> None:
+        """Count what the stepper does to the rate; no window is chosen by it."""
+        off = abs(exact(self.rate, self.t) - self.rate)
+        self.parts["time steps"] = off if math.isfinite(off) else math.inf
 
     @property
     def error(self) -> float:
@@ -207,6 +209,8 @@ def judged(t: Array, y: Array, kind: Kind | None, known: Evidence, *, asked: boo
         window = _Window(t, y, kind, known, asked)
     else:
         window = _chosen(t, y, kind, known)
+    if known.exact is not None and window.rate > 0:
+        window.add_time_steps(known.exact)
     if not window.error <= LARGEST * window.rate:
         raise advice.too_uncertain(window.rate, window.parts, t, known, asked=asked)
     return window.fit()
@@ -229,18 +233,11 @@ def _chosen(t: Array, y: Array, kind: Kind | None, known: Evidence) -> _Window:
     windows = [_Window(t[i:], y[i:], kind, known.part(slice(i, None)), False) for i in _some(kept)]
     _compare_later(windows, [i for i in _some(range(first, last + 1)) if y[i] - y[-1] >= 1], t, y,
                    kind, known)  # fmt: skip
-    return min(windows, key=_doubt)
+    return min(windows, key=lambda w: w.error / w.rate if w.rate > 0 else math.inf)
 
 
-def _doubt(window: _Window) -> float:
-    """What a window is chosen by: all but the time steps, which no window is free of."""
-    others = (value for name, value in window.parts.items() if name != "time steps")
-    return math.hypot(*others) / window.rate if window.rate > 0 else math.inf
-
-
-def _some(places: Any) -> list[int]:
-    index = np.unique(np.linspace(0, len(places) - 1, _WINDOWS).round().astype(int))
-    return [places[i] for i in index[: len(places)]]
+def _some(places: Sequence[int]) -> list[int]:
+    return [places[i] for i in spread_out(len(places), _WINDOWS)]
 
 
 def _first(t: Array, known: Evidence) -> int:

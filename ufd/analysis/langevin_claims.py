@@ -8,6 +8,7 @@ import numpy as np
 
 from ufd.analysis.claims import THRESHOLD
 from ufd.analysis.langevin import LangevinRun
+from ufd.analysis.lines import spread_out
 from ufd.analysis.verdicts import fitted, verdict_of, verdict_sentence
 
 _POINTS = 160
@@ -31,8 +32,7 @@ def langevin_claim(run: LangevinRun, *, threshold: float = THRESHOLD) -> dict[st
         verdict, reason = verdict_of(fit, rate, threshold)
     gap, t, envelope = run.gap(), run.series["t"], run.envelope()
     seen = np.flatnonzero(gap > 0)
-    few = np.unique(np.linspace(0, max(len(seen) - 1, 0), _POINTS).round().astype(int))
-    kept = seen[few[: len(seen)]]
+    kept = seen[spread_out(len(seen), _POINTS)]
     guaranteed, broken = run.guaranteed_rates(), run.broken_promises()
     margin = float(np.log(envelope[kept[-1]] / gap[kept[-1]])) if len(kept) else 0.0
     return {

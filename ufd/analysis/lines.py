@@ -85,6 +85,11 @@ def line(t: Array, y: Array, blur: Array, noise: float | None = None) -> Line:
     return Line(slope(t, y), error)
 
 
+def spread_out(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many of 0, ..., count - 1, evenly over all, both ends among them."""
+    return np.unique(np.linspace(0, max(count - 1, 0), most).round().astype(int))[:count]
+
+
 class Trend(NamedTuple):
     """How the slope moves within a window.
 
